@@ -1,0 +1,1 @@
+"""How long-lived parts tell the time, wake, log and stop."""

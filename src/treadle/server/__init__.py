@@ -1,0 +1,1 @@
+"""The composition root: settings, boot, signals. The only folder that builds objects."""
