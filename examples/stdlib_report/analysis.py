@@ -1,7 +1,5 @@
 """What is measured about Python source. Pure functions: a text or a folder in, plain numbers out."""
 
-from __future__ import annotations
-
 import ast
 import sysconfig
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """The quickstart's measuring, without an engine."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
