@@ -2,6 +2,7 @@
 
 import ast
 import sysconfig
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,17 +91,24 @@ def library_folder() -> Path:
     return Path(sysconfig.get_path("stdlib"))
 
 
-def find_packages(root: Path) -> dict[str, list[Path]]:
-    """Group the source files under `root` by the folder they are in, named with dots; biggest group of bytes first."""
-    packages: dict[str, list[Path]] = {}
-    for path in sorted(_source_files(root)):
-        packages.setdefault(_package_name(root, path), []).append(path)
-    by_weight = sorted(packages.items(), key=lambda item: -sum(path.stat().st_size for path in item[1]))
-    return dict(by_weight)
+def find_packages(root: Path) -> list[str]:
+    """Each folder under `root` that holds source files, named with dots; the one with most bytes first."""
+    weights: Counter[str] = Counter()
+    for path in root.rglob("*.py"):
+        if SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts):
+            weights[_package_name(root, path)] += path.stat().st_size
+    return sorted(weights, key=lambda package: (-weights[package], package))
 
 
-def measure_package(package: str, root: Path, paths: Iterable[Path]) -> PackageMeasure:
+def package_files(root: Path, package: str) -> list[Path]:
+    """The source files directly in one package."""
+    folder = root if package == TOP_LEVEL else root.joinpath(*package.split("."))
+    return sorted(folder.glob("*.py"))
+
+
+def measure_package(root: Path, package: str) -> PackageMeasure:
     """Measure each file of one package and add it up."""
+    paths = package_files(root, package)
     files = [measure_source(module_name(root, path), path.read_bytes()) for path in paths]
     return PackageMeasure(
         package=package,
@@ -152,12 +160,6 @@ def module_name(root: Path, path: Path) -> str:
     """`root/json/decoder.py` is `json.decoder`, and `root/json/__init__.py` is `json`."""
     parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-
-
-def _source_files(root: Path) -> Iterator[Path]:
-    for path in root.rglob("*.py"):
-        if SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts) and path.is_file():
-            yield path
 
 
 def _package_name(root: Path, path: Path) -> str:
