@@ -48,7 +48,7 @@ def configure(level: str = "info", style: Literal["console", "json"] = "console"
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
     # Chatter of libraries that says nothing to whoever runs an engine.
-    for name in ("asyncio", "uvicorn.access", "watchfiles"):
+    for name in ("asyncio", "uvicorn", "watchfiles"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
 
 
