@@ -1,0 +1,2 @@
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded server can't do what was asked; the message says what a person can do about it."""
