@@ -29,7 +29,7 @@ SOURCES = {
     PROTO: (f"{PACKAGE}", "treadle"),
 }
 
-POOL_MODULE = f'''"""The descriptor pool of these messages, apart from the one that other SDKs fill."""
+POOL_MODULE = '''"""The descriptor pool of these messages, apart from the one that other SDKs fill."""
 
 from google.protobuf import descriptor_pool, message_factory, timestamp_pb2
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from treadle.model.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_DEPTH = 128
 """Arrays and objects nested deeper than this overflow the parsers of other languages."""
