@@ -47,6 +47,12 @@ def acknowledged_runs_have_one_result(history: History) -> Iterator[str]:
             yield f"run {task_id} (number {number}) has {results[task_id]} results"
 
 
+def acknowledged_runs_stay_known(history: History) -> Iterator[str]:
+    """The engine never says of an acknowledged run that it does not know it, not even while it recovers."""
+    for task_id in history.client.vanished:
+        yield f"run {task_id} was acknowledged; later the engine knew nothing of it"
+
+
 def no_run_without_a_cause(history: History) -> Iterator[str]:
     """A stored run was acknowledged, or its call broke before an answer; no number is stored twice."""
     acknowledged = history.client.acknowledged
@@ -88,9 +94,7 @@ def runs_complete_with_their_own_value(history: History) -> Iterator[str]:
 
 def results_come_from_their_attempt(history: History) -> Iterator[str]:
     """The accepted output was made by the accepted attempt: its effect line says so."""
-    effects = {
-        (line.task_id, line.attempt, line.nonce) for line in history.effects if line.mark is Mark.EFFECT
-    }
+    effects = {(line.task_id, line.attempt, line.nonce) for line in history.effects if line.mark is Mark.EFFECT}
     for result in history.snapshot.results:
         if result.status is RunStatus.COMPLETED:
             key = (result.task_id, result.attempt, str(_output(result).get("nonce")))
@@ -176,6 +180,7 @@ def nothing_is_left_in_progress(history: History) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     acknowledged_runs_have_one_result,
+    acknowledged_runs_stay_known,
     no_run_without_a_cause,
     no_result_without_a_run,
     nothing_is_refused,

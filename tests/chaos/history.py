@@ -20,13 +20,15 @@ class Observed:
 class ClientLog:
     """What the client sent and what it was told. A run is known by the number in its input.
 
-    `uncertain` are numbers whose call broke before an answer: each may exist once, or not at all.
+    `uncertain` are numbers whose call broke before an answer: each may exist once, or not at all. `vanished` are
+    acknowledged runs of which the engine said later that it knows nothing.
     """
 
     acknowledged: dict[str, int] = field(default_factory=dict)
     uncertain: set[int] = field(default_factory=set)
     refused: dict[int, str] = field(default_factory=dict)
     observed: dict[str, set[Observed]] = field(default_factory=lambda: defaultdict(set))
+    vanished: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

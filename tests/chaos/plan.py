@@ -1,6 +1,8 @@
 """What the numbered runs of a chaos test are meant to do: known beforehand, so the checker can demand it."""
 
 TASK = "chaos-step"
+WORKER_APP = "tests.chaos.worker_app:app"
+EFFECTS_FOLDER_VARIABLE = "CHAOS_EFFECTS"
 FAILS_ONCE_EVERY = 97
 
 

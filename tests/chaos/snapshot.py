@@ -43,11 +43,14 @@ async def read_snapshot(connection: asyncpg.Connection) -> Snapshot:
 
 async def count_unfinished(connection: asyncpg.Connection) -> dict[str, int]:
     """Rows in the tables of work in progress."""
-    return {
-        table: await connection.fetchval(f"SELECT count(*) FROM treadle.{table}") for table in IN_PROGRESS
-    }
+    return {table: await connection.fetchval(f"SELECT count(*) FROM treadle.{table}") for table in IN_PROGRESS}
 
 
-async def count_results(connection: asyncpg.Connection) -> int:
-    """Runs that have ended."""
-    return int(await connection.fetchval("SELECT count(*) FROM treadle.task_result"))
+async def count_unended(connection: asyncpg.Connection) -> int:
+    """Stored runs that have no result yet."""
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM treadle.task t WHERE NOT EXISTS"
+            " (SELECT FROM treadle.task_result r WHERE r.tenant_id = t.tenant_id AND r.id = t.id)"
+        )
+    )

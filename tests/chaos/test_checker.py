@@ -72,6 +72,10 @@ def _double_result(history: History) -> None:
     history.snapshot.results.append(history.snapshot.results[0])
 
 
+def _unknown_for_a_while(history: History) -> None:
+    history.client.vanished.add(PLAIN)
+
+
 def _phantom_run(history: History) -> None:
     history.snapshot.runs.append(StoredRun("run-phantom", 99))
 
@@ -89,9 +93,7 @@ def _refusal(history: History) -> None:
 
 
 def _failed_by_a_kill(history: History) -> None:
-    history.snapshot.results[0] = replace(
-        history.snapshot.results[0], status=RunStatus.FAILED, error="worker lost"
-    )
+    history.snapshot.results[0] = replace(history.snapshot.results[0], status=RunStatus.FAILED, error="worker lost")
 
 
 def _wrong_value(history: History) -> None:
@@ -99,9 +101,7 @@ def _wrong_value(history: History) -> None:
 
 
 def _result_without_effect(history: History) -> None:
-    history.effects[:] = [
-        line for line in history.effects if (line.mark, line.task_id) != (Mark.EFFECT, MOVED)
-    ]
+    history.effects[:] = [line for line in history.effects if (line.mark, line.task_id) != (Mark.EFFECT, MOVED)]
 
 
 def _result_of_a_stale_attempt(history: History) -> None:
@@ -149,6 +149,7 @@ MUTANTS: dict[Callable[[History], None], str] = {
     _drop_run: "acknowledged_runs_have_one_result",
     _drop_result: "acknowledged_runs_have_one_result",
     _double_result: "acknowledged_runs_have_one_result",
+    _unknown_for_a_while: "acknowledged_runs_stay_known",
     _phantom_run: "no_run_without_a_cause",
     _same_number_twice: "no_run_without_a_cause",
     _orphan_result: "no_result_without_a_run",
@@ -174,9 +175,7 @@ def test_a_good_history_passes() -> None:
     assert check(_good_history()) == []
 
 
-@pytest.mark.parametrize(
-    ("mutate", "rule"), MUTANTS.items(), ids=[mutate.__name__.strip("_") for mutate in MUTANTS]
-)
+@pytest.mark.parametrize(("mutate", "rule"), MUTANTS.items(), ids=[mutate.__name__.strip("_") for mutate in MUTANTS])
 def test_each_mutant_is_caught_by_its_rule(mutate: Callable[[History], None], rule: str) -> None:
     """A rule that never fires proves nothing."""
     history = copy.deepcopy(_good_history())

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from tests.chaos.effects import EffectLog, Mark
-from tests.chaos.plan import TASK, expected_value, planned_failures
+from tests.chaos.plan import EFFECTS_FOLDER_VARIABLE, TASK, expected_value, planned_failures
 from treadle import Context, Treadle
-
-EFFECTS_FOLDER_VARIABLE = "CHAOS_EFFECTS"
 
 app = Treadle()
 _log = EffectLog(Path(os.environ[EFFECTS_FOLDER_VARIABLE]))

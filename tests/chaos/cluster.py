@@ -1,0 +1,109 @@
+"""The processes of a chaos test, and how they are killed."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from tests.chaos.effects import count_bytes
+from tests.chaos.plan import EFFECTS_FOLDER_VARIABLE, WORKER_APP
+from treadle.testing.engine import EngineProcess
+
+ROOT = Path(__file__).parents[2]
+SLOTS = 50
+
+
+class Cluster:
+    """An engine with its own database, and workers that write down what they do."""
+
+    def __init__(self, folder: Path, *, workers: int) -> None:
+        self.engine = EngineProcess(folder / "data")
+        self.effects_folder = folder / "effects"
+        self._logs = folder
+        self._wanted_workers = workers
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._started = 0
+
+    # -- faults -----------------------------------------------------------------------------------------------------
+
+    async def kill_engine(self) -> None:
+        """Kill the engine without a warning; start it again on the same data."""
+        await asyncio.to_thread(self.engine.kill)
+        await asyncio.to_thread(self.engine.start)
+
+    async def kill_worker(self, index: int) -> None:
+        """Kill one worker without a warning; another takes its place."""
+        victim = self._workers.pop(index % len(self._workers))
+        await asyncio.to_thread(_kill_tree, victim.pid)
+        await asyncio.to_thread(victim.wait)
+        self.start_worker()
+
+    async def kill_postgres(self) -> None:
+        """Kill every process of the database at once. Bringing it back is the engine's own affair."""
+        await asyncio.to_thread(_kill_tree, self.postmaster_pid())
+
+    def postmaster_pid(self) -> int:
+        file = self.engine.data_dir / "postgres" / "postmaster.pid"
+        return int(file.read_text().splitlines()[0])
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def start_worker(self) -> None:
+        self._started += 1
+        environment = os.environ | self.engine.client_env
+        environment[EFFECTS_FOLDER_VARIABLE] = str(self.effects_folder)
+        name = f"chaos-{self._started}"
+        command = [sys.executable, "-m", "treadle.cli", "worker", WORKER_APP, "--name", name]
+        with (self._logs / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "--slots", str(SLOTS)],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._workers.append(process)
+
+    def effect_bytes(self) -> int:
+        return count_bytes(self.effects_folder)
+
+    def log_tails(self) -> Iterator[str]:
+        """The ends of all logs, for the report of a failure."""
+        yield f"engine:\n{self.engine.log_tail()}"
+        for file in sorted(self._logs.glob("chaos-*.log")):
+            yield f"{file.name}:\n{file.read_text(errors='replace')[-2000:]}"
+
+    async def __aenter__(self) -> Self:
+        self.effects_folder.mkdir(parents=True)
+        await asyncio.to_thread(self.engine.start)
+        for _ in range(self._wanted_workers):
+            self.start_worker()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            await asyncio.to_thread(_kill_tree, worker.pid)
+            await asyncio.to_thread(worker.wait)
+        await asyncio.to_thread(self.engine.close)
+
+
+def _kill_tree(pid: int) -> None:
+    """SIGKILL a process and all below it. The root goes first, so that it cannot replace what it loses."""
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family[1:], timeout=10)

@@ -1,0 +1,143 @@
+"""A client under chaos: it starts runs, waits for their results, and writes down what it was told."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from tests.chaos.history import ClientLog, Observed
+from tests.chaos.plan import TASK
+from tests.chaos.raw import RawClient
+from treadle.model.states import RunStatus
+from treadle.wire.gen.treadle.v1 import runs_pb2
+
+BATCH = 100
+SENDERS = 4
+ASKED_AT_ONCE = 1000
+PAUSE_AFTER_FAILURE = 0.05
+
+# After these nobody knows whether the runs exist. Every other status is a definite refusal.
+UNCERTAIN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+}
+
+
+class LoadClient:
+    """Starts `wanted` acknowledged runs and reads the result of each, whatever happens to the engine meanwhile."""
+
+    def __init__(self, client: RawClient, wanted: int) -> None:
+        self.log = ClientLog()
+        self._client = client
+        self._wanted = wanted
+        self._next_number = 0
+        self._new_ids: asyncio.Queue[list[str]] = asyncio.Queue()
+        self._all_started = asyncio.Event()
+
+    @property
+    def acknowledged(self) -> int:
+        return len(self.log.acknowledged)
+
+    @property
+    def in_flight(self) -> int:
+        """Runs that are acknowledged and whose result has not been seen."""
+        return len(self.log.acknowledged) - len(self.log.observed)
+
+    async def run(self) -> None:
+        """Returns when every acknowledged run's result was seen."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._start_all())
+            group.create_task(self._watch_all())
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    async def _start_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(SENDERS):
+                group.create_task(self._send_batches())
+        self._all_started.set()
+        self._new_ids.put_nowait([])  # wakes the watcher
+
+    async def _send_batches(self) -> None:
+        while self.acknowledged < self._wanted:
+            numbers = range(self._next_number, self._next_number + BATCH)
+            self._next_number += BATCH
+            if not await self._send(numbers):
+                # A number is never sent twice: it may exist already. Only the pace is lowered.
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+
+    async def _send(self, numbers: Sequence[int]) -> bool:
+        runs = [runs_pb2.NewRun(task=TASK, input=json.dumps({"number": n}).encode()) for n in numbers]
+        try:
+            response = await self._client.call(
+                "/treadle.v1.Runs/Start", runs_pb2.StartRequest(runs=runs), runs_pb2.StartResponse
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() in UNCERTAIN:
+                self.log.uncertain.update(numbers)
+            else:
+                self.log.refused.update(dict.fromkeys(numbers, f"{error.code()}: {error.details()}"))
+            return False
+        started: list[str] = []
+        for number, outcome in zip(numbers, response.outcomes, strict=True):
+            if outcome.run_id:
+                self.log.acknowledged[outcome.run_id] = number
+                started.append(outcome.run_id)
+            else:
+                self.log.refused[number] = str(outcome.problem)
+        self._new_ids.put_nowait(started)
+        return len(started) == len(numbers)
+
+    # -- watching ---------------------------------------------------------------------------------------------------
+
+    async def _watch_all(self) -> None:
+        while not self._done():
+            try:
+                await self._watch_one_stream()
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in UNCERTAIN:
+                    raise
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+
+    async def _watch_one_stream(self) -> None:
+        method: Any = self._client.channel.stream_stream(
+            "/treadle.v1.Runs/Await",
+            request_serializer=runs_pb2.AwaitRequest.SerializeToString,
+            response_deserializer=runs_pb2.AwaitResponse.FromString,
+        )
+        call = method(self._asked(), metadata=self._client.metadata, wait_for_ready=True)
+        try:
+            async for response in call:
+                for result in response.results:
+                    self._observe(result)
+                if self._done():
+                    return
+        finally:
+            call.cancel()
+
+    async def _asked(self) -> AsyncIterator[runs_pb2.AwaitRequest]:
+        # A new stream asks for all runs again, also for those already seen: an old result must not look different.
+        while not self._new_ids.empty():
+            self._new_ids.get_nowait()
+        known = list(self.log.acknowledged)
+        for start in range(0, len(known), ASKED_AT_ONCE):
+            yield runs_pb2.AwaitRequest(run_ids=known[start : start + ASKED_AT_ONCE])
+        while True:
+            if ids := await self._new_ids.get():
+                yield runs_pb2.AwaitRequest(run_ids=ids)
+
+    def _observe(self, result: runs_pb2.RunResult) -> None:
+        if result.not_found:
+            self.log.vanished.add(result.run_id)
+        else:
+            seen = Observed(RunStatus(result.status), result.output, result.error)
+            self.log.observed[result.run_id].add(seen)
+
+    def _done(self) -> bool:
+        return self._all_started.is_set() and self.in_flight <= 0

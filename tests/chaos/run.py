@@ -1,0 +1,94 @@
+"""One chaos round: work, faults at random moments, rest, and the verdict."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import asyncpg
+
+from tests.chaos.checker import check
+from tests.chaos.cluster import Cluster
+from tests.chaos.effects import read_effects
+from tests.chaos.history import History
+from tests.chaos.load import LoadClient
+from tests.chaos.moments import Measure, random_moments, reached
+from tests.chaos.raw import RawClient
+from tests.chaos.snapshot import count_unended, count_unfinished, read_snapshot
+from tests.support.eventually import eventually
+
+REST_SECONDS = 60.0
+# A start and an effect line of one run, both written by `EffectLog.write`.
+BYTES_PER_RUN = 2 * 75
+
+Fault = Callable[[Cluster, Random], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round does. The seed decides everything that is random."""
+
+    seed: int
+    runs: int
+    faults: int
+    workers: int = 2
+
+
+async def run_round(plan: Round, fault: Fault, folder: Path) -> None:
+    """Run it, and fail with all that the checker found."""
+    random = Random(plan.seed)
+    async with Cluster(folder, workers=plan.workers) as cluster, _client(cluster) as client:
+        load = LoadClient(client, plan.runs)
+        try:
+            await _work_under_faults(plan, fault, cluster, load, random)
+            history = await _come_to_rest(cluster, load)
+        except BaseException as problem:
+            problem.add_note(f"seed {plan.seed}\n" + "\n".join(cluster.log_tails()))
+            raise
+    problems = check(history)
+    assert not problems, f"seed {plan.seed}:\n" + "\n".join(problems)
+
+
+async def _work_under_faults(plan: Round, fault: Fault, cluster: Cluster, load: LoadClient, random: Random) -> None:
+    def progress(measure: Measure) -> float:
+        if measure is Measure.ACKNOWLEDGED:
+            return load.acknowledged / plan.runs
+        return cluster.effect_bytes() / (BYTES_PER_RUN * plan.runs)
+
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(load.run())
+        for moment in random_moments(random, plan.faults):
+            assert await reached(moment, progress=progress, load=working), f"all was done before {moment}"
+            print(
+                f"seed {plan.seed}: {moment.measure} {moment.share:.3f},"
+                f" acknowledged {load.acknowledged}, in flight {load.in_flight}"
+            )
+            assert load.in_flight > 0 or load.acknowledged < plan.runs, "a fault with nothing in flight"
+            await fault(cluster, random)
+
+
+async def _come_to_rest(cluster: Cluster, load: LoadClient) -> History:
+    connection = await asyncpg.connect(cluster.engine.database_url)
+
+    async def nothing_is_in_progress() -> None:
+        # Runs of broken start calls were awaited by nobody, so the client's end is not the end of the work.
+        assert await count_unended(connection) == 0
+        assert not any((await count_unfinished(connection)).values())
+
+    try:
+        await eventually(nothing_is_in_progress, timeout=REST_SECONDS)
+        snapshot = await read_snapshot(connection)
+    finally:
+        await connection.close()
+    return History(load.log, read_effects(cluster.effects_folder), snapshot)
+
+
+@asynccontextmanager
+async def _client(cluster: Cluster) -> AsyncIterator[RawClient]:
+    client = RawClient(cluster.engine.grpc_address, cluster.engine.token)
+    try:
+        yield client
+    finally:
+        await client.close()
