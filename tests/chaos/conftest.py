@@ -24,3 +24,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "seed" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.chaos)
             item.add_marker(pytest.mark.timeout(SECONDS_A_ROUND))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the seeds of all rounds, also of those that passed."""
+    rounds = [
+        f"{report.outcome:8} {report.nodeid.rpartition('::')[2]}"
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if "seed=" in report.nodeid
+    ]
+    if rounds:
+        terminalreporter.section("chaos rounds")
+        for line in sorted(rounds):
+            terminalreporter.line(line)

@@ -1,6 +1,7 @@
 """One chaos round: work, faults at random moments, rest, and the verdict."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from tests.chaos.raw import RawClient
 from tests.chaos.snapshot import count_unended, count_unfinished, read_snapshot
 from tests.support.eventually import eventually
 
+logger = logging.getLogger(__name__)
+
+ROUND_SECONDS = 180.0
 REST_SECONDS = 60.0
 # A start and an effect line of one run, both written by `EffectLog.write`.
 BYTES_PER_RUN = 2 * 75
@@ -42,8 +46,9 @@ async def run_round(plan: Round, fault: Fault, folder: Path) -> None:
     async with Cluster(folder, workers=plan.workers) as cluster, _client(cluster) as client:
         load = LoadClient(client, plan.runs)
         try:
-            await _work_under_faults(plan, fault, cluster, load, random)
-            history = await _come_to_rest(cluster, load)
+            async with asyncio.timeout(ROUND_SECONDS):
+                await _work_under_faults(plan, fault, cluster, load, random)
+                history = await _come_to_rest(cluster, load)
         except BaseException as problem:
             problem.add_note(f"seed {plan.seed}\n" + "\n".join(cluster.log_tails()))
             raise
@@ -61,10 +66,8 @@ async def _work_under_faults(plan: Round, fault: Fault, cluster: Cluster, load: 
         working = group.create_task(load.run())
         for moment in random_moments(random, plan.faults):
             assert await reached(moment, progress=progress, load=working), f"all was done before {moment}"
-            print(
-                f"seed {plan.seed}: {moment.measure} {moment.share:.3f},"
-                f" acknowledged {load.acknowledged}, in flight {load.in_flight}"
-            )
+            told = (plan.seed, moment.measure, moment.share, load.acknowledged, load.in_flight)
+            logger.info("seed %d: fault at %s %.3f; acknowledged %d, in flight %d", *told)
             assert load.in_flight > 0 or load.acknowledged < plan.runs, "a fault with nothing in flight"
             await fault(cluster, random)
 

@@ -3,12 +3,15 @@
 TREADLE_CHAOS_SEED repeats a round, TREADLE_CHAOS_ROUNDS asks for more of them, TREADLE_CHAOS_RUNS changes the load.
 """
 
+import logging
 import os
 from pathlib import Path
 from random import Random
 
 from tests.chaos.cluster import Cluster
 from tests.chaos.run import Round, run_round
+
+logger = logging.getLogger(__name__)
 
 RUNS = int(os.environ.get("TREADLE_CHAOS_RUNS", "20000"))
 
@@ -47,7 +50,7 @@ async def test_kill_anything(seed: int, tmp_path: Path) -> None:
 
     async def fault(cluster: Cluster, random: Random) -> None:
         victim = random.choice(["engine", "worker", "postgres"])
-        print(f"killing the {victim}")
+        logger.info("killing the %s", victim)
         match victim:
             case "engine":
                 await cluster.kill_engine()
