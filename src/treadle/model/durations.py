@@ -24,9 +24,7 @@ def parse_duration_ms(text: str, field: str) -> int:
         InvalidInput: The text is not a duration, has a sign or lacks a unit, or is too long.
     """
     if len(text) > _MAX_TEXT or not _whole(text):
-        raise InvalidInput(
-            field, f"{text[:_MAX_TEXT]!r} is not a duration; write e.g. '90s', '1h30m' or '250ms'"
-        )
+        raise InvalidInput(field, f"{text[:_MAX_TEXT]!r} is not a duration; write e.g. '90s', '1h30m' or '250ms'")
     # Exact arithmetic in units of 10**-scale ms: floats would turn 0.1s + 0.2s into 301 ms.
     parts = _parts(text)
     scale = max(len(fraction) for _, fraction, _ in parts)

@@ -13,6 +13,8 @@ from treadle.wire.claims import Claims, claims_from
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from jwt.types import Options
+
 # The only one accepted: a token that names another, or "none", was not issued here.
 _ALGORITHM = "HS256"
 
@@ -59,7 +61,7 @@ def verify_token(secret: str | bytes, token: str, *, now: datetime) -> Claims:
     """
     try:
         # The time is compared below: the library would read the clock itself.
-        options = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
+        options: Options = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "verify_aud": False}
         claims = claims_from(jwt.decode(token, secret, algorithms=[_ALGORITHM], options=options))
     except jwt.InvalidSignatureError:
         raise PermissionDenied("token", "was not issued by this engine (wrong signature)") from None
