@@ -1,9 +1,15 @@
-"""Seeds of the chaos tests: random ones, unless TREADLE_CHAOS_SEED names where to begin."""
+"""Seeds of the chaos tests: random ones, unless TREADLE_CHAOS_SEED names where to begin. And an engine to lie to."""
 
 import os
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from random import SystemRandom
 
+import asyncpg
 import pytest
+
+from tests.chaos.raw import RawClient
+from treadle.testing.engine import EngineProcess
 
 SECONDS_A_ROUND = 240
 
@@ -38,3 +44,35 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("chaos rounds")
         for line in sorted(rounds):
             terminalreporter.line(line)
+
+
+_names = count()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    """An engine that gives up on silent workers soon."""
+    env = {"TREADLE_SESSION_LOST_AFTER": "1.0", "TREADLE_CANARY_INTERVAL": "0.2"}
+    with EngineProcess(tmp_path_factory.mktemp("engine"), env=env) as process:
+        yield process
+
+
+@pytest.fixture
+async def connection(engine: EngineProcess) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(engine.database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def client(engine: EngineProcess) -> AsyncIterator[RawClient]:
+    client = RawClient(engine.grpc_address, engine.token)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def task(client: RawClient) -> tuple[str, str]:
+    """A task of the test's own: its name and its action."""
+    name = f"reported-{next(_names)}"
+    return name, await client.put_task(name, retries=2)

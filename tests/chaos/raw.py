@@ -9,6 +9,9 @@ from typing import Any, Protocol, Self, TypeVar
 import grpc
 import grpc.aio
 
+from tests.support.eventually import eventually
+from treadle.model.ids import new_id
+from treadle.model.states import TERMINAL, RunStatus
 from treadle.wire.gen.hatchet.v1 import workflows_pb2
 from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
 
@@ -67,6 +70,21 @@ class RawClient:
         request = runs_pb2.GetRunRequest(id=run_id)
         return await self.call("/treadle.v1.Runs/Get", request, runs_pb2.RunDetail)
 
+    async def ended(self, run_id: str) -> tuple[RunStatus, bytes]:
+        """Wait for the end of a run; its status and output."""
+
+        async def end() -> tuple[RunStatus, bytes]:
+            detail = await self.get(run_id)
+            status = RunStatus(detail.run.status)
+            assert status in TERMINAL
+            return status, detail.output
+
+        return await eventually(end)
+
+    async def cancel(self, *run_ids: str) -> runs_pb2.ChangedRuns:
+        request = runs_pb2.SelectRuns(ids=run_ids)
+        return await self.call("/treadle.v1.Runs/Cancel", request, runs_pb2.ChangedRuns)
+
     async def close(self) -> None:
         await self.channel.close(None)
 
@@ -122,22 +140,18 @@ class RawWorker:
         completion = worker_pb2.Completion(task_id=task_id, attempt=attempt, output=output)
         await self.send(worker_pb2.WorkerFrame(completed=[completion]))
 
-    async def fail(self, task_id: str, attempt: int, error: str = "ValueError: lie") -> None:
-        failure = worker_pb2.Failure(task_id=task_id, attempt=attempt, error=error)
-        await self.send(worker_pb2.WorkerFrame(failed=[failure]))
+    async def delivered(self, task_id: str, *, attempt: int | None = None) -> worker_pb2.Delivery:
+        """Wait for a delivery of the task, and keep quiet about it."""
+
+        def find(frame: worker_pb2.EngineFrame) -> worker_pb2.Delivery | None:
+            mine = (each for each in frame.deliveries if each.task_id == task_id)
+            return next((each for each in mine if attempt in (None, each.attempt)), None)
+
+        return await self.expect(find)
 
     async def receive(self, task_id: str, *, attempt: int | None = None) -> worker_pb2.Delivery:
         """Wait for a delivery of the task and acknowledge it."""
-        delivery = await self.expect(
-            lambda frame: next(
-                (
-                    delivery
-                    for delivery in frame.deliveries
-                    if delivery.task_id == task_id and attempt in (None, delivery.attempt)
-                ),
-                None,
-            )
-        )
+        delivery = await self.delivered(task_id, attempt=attempt)
         received = _attempts([(delivery.task_id, delivery.attempt)])
         await self.send(worker_pb2.WorkerFrame(received=received))
         return delivery
@@ -145,6 +159,12 @@ class RawWorker:
     async def settled(self, task_id: str, attempt: int) -> None:
         """Wait until the engine has settled a report."""
         await self.expect(lambda frame: _find(frame.settled, task_id, attempt))
+
+    async def barrier(self) -> None:
+        """Wait until the engine has dealt with all that was sent before: reports take effect in order."""
+        nothing = new_id()
+        await self.complete(nothing, 1)
+        await self.settled(nothing, 1)
 
     async def cancelled(self, task_id: str, attempt: int) -> worker_pb2.Cancel:
         """Wait until the engine tells this worker to stop an attempt."""
