@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import serve
+from treadle.cli import migrate, runs, serve, token, trigger, worker
 from treadle.cli.exits import CommandError
 from treadle.cli.output import say_failure
 
@@ -52,3 +52,8 @@ def _treadle(
 
 
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
+app.command("trigger")(trigger.trigger)
+app.add_typer(runs.app, name="runs")
+app.add_typer(token.app, name="token")
+app.command("migrate")(migrate.migrate)

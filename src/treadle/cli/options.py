@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from treadle.cli.exits import CommandError, Exit
+from treadle.cli.output import Output
 
 if TYPE_CHECKING:
     from treadle.server.settings import Settings
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir", help="Folder of the embedded database [env: TREADLE_DATA_DIR].", file_okay=False
-    ),
+    typer.Option("--data-dir", help="Folder of the embedded database [env: TREADLE_DATA_DIR].", file_okay=False),
 ]
 DatabaseUrl = Annotated[
     str | None,
     typer.Option("--database-url", help="A PostgreSQL 15-18 to use instead [env: TREADLE_DATABASE_URL]."),
 ]
+Form = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
 
 
 def make_settings(**given: object) -> "Settings":
@@ -32,8 +32,7 @@ def make_settings(**given: object) -> "Settings":
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as problem:
         lines = [
-            f"{_shown_name(error['loc'])}: {error['msg'].removeprefix('Value error, ')}"
-            for error in problem.errors()
+            f"{_shown_name(error['loc'])}: {error['msg'].removeprefix('Value error, ')}" for error in problem.errors()
         ]
         raise CommandError(Exit.USAGE, "; ".join(lines)) from None
 

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from enum import StrEnum
+from typing import Any
 
 from treadle.cli.exits import CommandError
 
@@ -35,6 +37,60 @@ def say_failure(failure: CommandError) -> None:
         if failure.hint:
             note(f"  try: {failure.hint}")
     else:
-        note(
-            json.dumps({"code": failure.code.name.lower(), "message": failure.message, "hint": failure.hint})
-        )
+        note(json.dumps({"code": failure.code.name.lower(), "message": failure.message, "hint": failure.hint}))
+
+
+def print_json(value: Any, output: Output) -> None:
+    """One JSON value on stdout: indented for `json`, on one line for `jsonl`."""
+    print(json.dumps(value, indent=2 if output is Output.JSON else None, ensure_ascii=False))
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], output: Output) -> None:
+    """Rows of plain values under their column names, in the form asked for.
+
+    A table has only `columns`; JSON has all that the rows hold.
+    """
+    if output is Output.JSONL:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+    elif output is Output.JSON:
+        print(json.dumps(list(rows), indent=2, ensure_ascii=False))
+    else:
+        _print_table(columns, [[_cell(row.get(name)) for name in columns] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return plain_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def plain_line(text: str) -> str:
+    """The text on one line: a user's text may hold anything, also sequences that drive a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _print_table(columns: Sequence[str], rows: list[list[str]]) -> None:
+    if sys.stdout.isatty():
+        _print_rich_table(columns, rows)
+        return
+    widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(columns)]
+    for row in [[name.upper() for name in columns], *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+_STYLES = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan", "QUEUED": "blue"}
+
+
+def _print_rich_table(columns: Sequence[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        # An id cut in half is of no use to anyone.
+        table.add_column(name.upper(), no_wrap=True, min_width=36 if name == "id" else None)
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)

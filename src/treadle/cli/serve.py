@@ -11,9 +11,7 @@ from treadle.cli.options import DatabaseUrl, DataDir, make_settings
 
 def serve(
     *,
-    roles: Annotated[
-        str | None, typer.Option(help="Parts of the engine to run, separated by commas.")
-    ] = None,
+    roles: Annotated[str | None, typer.Option(help="Parts of the engine to run, separated by commas.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,
     grpc_port: Annotated[
         int | None,

@@ -96,7 +96,8 @@ class EngineProcess:
         """Start the engine and wait until it is ready for work."""
         if self.is_running():
             raise RuntimeError("the engine is running already")
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # As root the embedded database runs as another user, which has to pass through this folder.
+        self.data_dir.mkdir(mode=0o700 if os.geteuid() else 0o711, parents=True, exist_ok=True)
         # A killed engine leaves its ready file behind: it must not be taken for the new one's.
         self._ready_file.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
@@ -198,10 +199,7 @@ class EngineProcess:
     def _stop_orphaned_database(self) -> None:
         from treadle.storage.embedded import EmbeddedPostgres  # noqa: PLC0415 - only where there is an engine
 
-        if (self.data_dir / "postgres" / "postmaster.pid").exists():
-            database = EmbeddedPostgres(self.data_dir)
-            database.start()
-            database.stop()
+        EmbeddedPostgres(self.data_dir).stop()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -1,0 +1,70 @@
+"""`treadle runs get`."""
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+from treadle.cli.options import Form
+from treadle.cli.output import Output, plain_line, print_json, use_output
+from treadle.cli.runs.show import detail_row
+
+_FACTS = (
+    "id",
+    "task",
+    "status",
+    "created",
+    "started",
+    "finished",
+    "duration",
+    "attempt",
+    "retries_used",
+    "priority",
+    "worker_id",
+    "parent_id",
+    "metadata",
+)
+
+
+def get_run(
+    run_id: Annotated[str, typer.Argument(metavar="ID", help="The run.")],
+    *,
+    output: Form = Output.TABLE,
+) -> None:
+    """Show one run: its facts, input, output or error, history and log."""
+    use_output(output)
+
+    from treadle.cli.engine import connect
+
+    with connect() as engine:
+        row = detail_row(engine.get(run_id))
+    if output is Output.TABLE:
+        _print_detail(row)
+    else:
+        print_json(row, output)
+
+
+def _print_detail(row: dict[str, Any]) -> None:
+    for name in _FACTS:
+        value = row[name]
+        if value is not None:
+            print(f"{name.replace('_', ' '):<14}{value if isinstance(value, str) else json.dumps(value)}")
+    for name in ("input", "output"):
+        if row[name] is not None:
+            print(f"\n{name}\n{json.dumps(row[name], indent=2, ensure_ascii=False)}")
+    _print_lines("error", (row["error"] or "").splitlines())
+    _print_lines(
+        "history",
+        (f"{event['at']}  #{event['attempt']}  {event['kind']:<22}{event['detail']}" for event in row["events"]),
+    )
+    _print_lines(
+        "log", (f"{line['at']}  #{line['attempt']}  {line['level']:<8}{line['message']}" for line in row["logs"])
+    )
+
+
+def _print_lines(title: str, lines: Iterable[str]) -> None:
+    for at, line in enumerate(lines):
+        if at == 0:
+            print(f"\n{title}")
+        print(plain_line(line).rstrip())

@@ -1,0 +1,18 @@
+"""`treadle worker`: run the tasks of an app until told to stop."""
+
+import socket
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    target: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the app is, e.g. shop.tasks:app.")],
+    *,
+    slots: Annotated[int, typer.Option(min=1, help="How many tasks may run at once.")] = 100,
+    name: Annotated[str | None, typer.Option(help="Name of the worker [default: this machine's].")] = None,
+) -> None:
+    """Run tasks. SIGTERM or Ctrl-C finishes what runs, or hands it back; a second one ends at once."""
+    from treadle.cli.loading import load_app
+
+    load_app(target).run_worker(slots=slots, name=name or socket.gethostname())
