@@ -16,10 +16,11 @@ SHOWN_PER_RULE = 5
 
 # An attempt after which another one is due. Each of these events closes exactly one attempt.
 CLOSES_FOR_ANOTHER = frozenset({EventKind.RETRYING, EventKind.REASSIGNED, EventKind.HANDED_BACK})
+# A timeout is told apart, next to the end that it leads to.
 ENDS_RUN = {
-    RunStatus.COMPLETED: frozenset({EventKind.COMPLETED}),
-    RunStatus.FAILED: frozenset({EventKind.FAILED, EventKind.TIMED_OUT, EventKind.SCHEDULING_TIMED_OUT}),
-    RunStatus.CANCELLED: frozenset({EventKind.CANCELLED}),
+    RunStatus.COMPLETED: EventKind.COMPLETED,
+    RunStatus.FAILED: EventKind.FAILED,
+    RunStatus.CANCELLED: EventKind.CANCELLED,
 }
 
 
@@ -141,11 +142,11 @@ def runs_end_once_in_the_log(history: History) -> Iterator[str]:
     """The log tells of exactly one end of a run: the one that is stored."""
     ends: dict[str, list[tuple[EventKind, int]]] = defaultdict(list)
     for event in history.snapshot.events:
-        if any(event.kind in kinds for kinds in ENDS_RUN.values()):
+        if event.kind in ENDS_RUN.values():
             ends[event.task_id].append((event.kind, event.attempt))
     for result in history.snapshot.results:
-        logged = [end for end in ends[result.task_id] if end[1] == result.attempt]
-        if len(logged) != 1 or logged[0][0] not in ENDS_RUN[result.status]:
+        logged = ends[result.task_id]
+        if logged != [(ENDS_RUN.get(result.status), result.attempt)]:
             yield f"run {result.task_id} is {result.status.name} in attempt {result.attempt}; the log says {logged}"
 
 

@@ -46,6 +46,11 @@ def heartbeat(task_id: str, attempt: int) -> worker_pb2.WorkerFrame:
     return worker_pb2.WorkerFrame(heartbeat=worker_pb2.Heartbeat(running=[_naming(task_id, attempt)]))
 
 
+def logged(task_id: str, attempt: int) -> worker_pb2.WorkerFrame:
+    line = worker_pb2.LogLine(task_id=task_id, attempt=attempt, at_us=1, level="INFO", message="a lie")
+    return worker_pb2.WorkerFrame(logs=[line])
+
+
 REPORTS: list[FrameMaker] = [
     completed,
     failed,
@@ -55,4 +60,5 @@ REPORTS: list[FrameMaker] = [
     handed_back,
     stopped,
     heartbeat,
+    logged,
 ]
