@@ -1,0 +1,1 @@
+"""What user code holds: the app, its tasks, runs, and the worker that executes them."""

@@ -1,0 +1,128 @@
+"""Waiting for results: all waits of an app share one stream, which comes back after a break."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from treadle.sdk.errors import ConnectionProblem
+from treadle.sdk.io import Reply, settle_all
+from treadle.sdk.pauses import Pauses
+from treadle.wire.gen.treadle.v1 import runs_pb2
+
+if TYPE_CHECKING:
+    from treadle.sdk.gateway import Gateway
+
+EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined] # missing in the stubs
+"""What a stream reads at its end."""
+
+_PATH = "/treadle.v1.Runs/Await"
+_IDS_PER_MESSAGE = 5_000
+_HEALS = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+
+
+class ResultStream:
+    """Who waits for which run, and the stream that brings the results."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._waiters: dict[str, list[Reply[Any]]] = {}
+        self._unsent: list[str] = []
+        self._wanted = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    def add(self, run_id: str, reply: Reply[Any]) -> None:
+        """Settle the reply with the run's result once it is known; from any thread."""
+        self._gateway.io.post(self.watch, run_id, reply)
+
+    def discard(self, run_id: str, reply: Reply[Any]) -> None:
+        """Forget a reply that nobody waits for any more; from any thread."""
+        self._gateway.io.post(self._forget, run_id, reply)
+
+    def watch(self, run_id: str, reply: Reply[Any]) -> None:
+        """As `add`, on the I/O thread."""
+        waiters = self._waiters.get(run_id)
+        if waiters is not None:
+            waiters.append(reply)
+            return
+        self._waiters[run_id] = [reply]
+        self._unsent.append(run_id)
+        self._wanted.set()
+        if self._running is None or self._running.done():
+            self._running = self._gateway.io.spawn(self._run())
+
+    def _forget(self, run_id: str, reply: Reply[Any]) -> None:
+        waiters = self._waiters.get(run_id)
+        if waiters is not None and reply in waiters:
+            waiters.remove(reply)
+            if not waiters:
+                del self._waiters[run_id]
+
+    def stop(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _run(self) -> None:
+        pauses = Pauses()
+        try:
+            while True:
+                try:
+                    await self._gateway.ready()
+                    if await self._stream():
+                        pauses.reset()
+                except ConnectionProblem as problem:
+                    # Results wait as long as their callers do: an engine that was there is expected back.
+                    if problem.mistake != "not-running" or not self._gateway.was_ready:
+                        raise
+                except grpc.aio.AioRpcError as error:
+                    if error.code() not in _HEALS:
+                        raise self._gateway.explain(error, _PATH) from None
+                if not self._waiters:
+                    return
+                await asyncio.sleep(pauses.next())
+        except asyncio.CancelledError:
+            self._fail(ConnectionProblem("lost", "the connection was closed while a result was awaited"))
+            raise
+        except Exception as error:  # noqa: BLE001 - it belongs to the caller
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        replies = [reply for waiters in self._waiters.values() for reply in waiters]
+        self._waiters.clear()
+        self._unsent.clear()
+        settle_all((reply, error) for reply in replies)
+
+    async def _stream(self) -> bool:
+        """One life of the stream; returns whether it brought anything."""
+        call = self._gateway.stub(_PATH)(metadata=self._gateway.connection.metadata)
+        self._unsent = list(self._waiters)
+        self._wanted.set()
+        writer = asyncio.ensure_future(self._write(call))
+        brought = False
+        try:
+            while (response := await call.read()) is not EOF:
+                brought = True
+                self._hand_out(response)
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+            call.cancel()
+        return brought
+
+    async def _write(self, call: Any) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            ids, self._unsent = self._unsent, []
+            for start in range(0, len(ids), _IDS_PER_MESSAGE):
+                await call.write(runs_pb2.AwaitRequest(run_ids=ids[start : start + _IDS_PER_MESSAGE]))
+
+    def _hand_out(self, response: runs_pb2.AwaitResponse) -> None:
+        answers: list[tuple[Reply[Any], Any]] = []
+        for result in response.results:
+            for reply in self._waiters.pop(result.run_id, ()):
+                answers.append((reply, result))  # noqa: PERF401 - two loops in one line read worse
+        settle_all(answers)
