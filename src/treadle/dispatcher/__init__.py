@@ -1,0 +1,1 @@
+"""Assigned work goes out to workers; their reports and heartbeats come in."""

@@ -1,0 +1,1 @@
+"""The moves of a task: each one changes the tables and the scheduler's memory together."""

@@ -1,0 +1,68 @@
+"""Assign: ready attempts are given to workers in the commit that found them a slot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from treadle.model.errors import Conflict
+from treadle.model.states import EventKind
+from treadle.runtime.clock import moment
+from treadle.storage import assign as rows
+
+if TYPE_CHECKING:
+    from treadle.engine.attempt import Attempt
+    from treadle.engine.batch import Batch
+    from treadle.engine.running import Running
+    from treadle.storage.database import Conn
+
+
+def begin(chosen: list[Attempt], running: Running, batch: Batch) -> None:
+    """Let the chosen attempts run from now on."""
+    now = batch.now
+    for item in chosen:
+        item.assigned_at = now
+        item.timeout_at = now + item.kind.timeout
+        item.holds_slot = True
+        running.add(item)
+        batch.note(EventKind.ASSIGNED, item.kind.tenant_id, item.task_id, item.attempt, item.worker_id)
+
+
+async def write(chosen: list[Attempt], batch: Batch, conn: Conn) -> None:
+    """Store who runs what, and take it off the queue where it stood there.
+
+    Raises:
+        Conflict: an item was no longer queued, so memory is not what the tables say.
+    """
+    queued = [item for item in chosen if item.stored]
+    if queued:
+        taken = await rows.delete_queue_items(
+            conn,
+            tenant_ids=[item.kind.tenant_id for item in queued],
+            queue_ids=[item.kind.queue_id for item in queued],
+            ranks=[item.rank for item in queued],
+            positions=[item.position for item in queued],
+        )
+        if taken != len(queued):
+            raise Conflict("queue", f"{len(queued) - taken} of {len(queued)} items were not in the queue any more")
+    await rows.insert_attempts(
+        conn,
+        tenant_ids=[item.kind.tenant_id for item in chosen],
+        task_ids=[item.task_id for item in chosen],
+        attempts=[item.attempt for item in chosen],
+        worker_ids=[item.worker_id for item in chosen],
+        retries_used=[item.retries_used for item in chosen],
+        reassigned=[item.reassigned for item in chosen],
+        timeouts_at=[moment(item.timeout_at) for item in chosen],
+        assigned_at=batch.moment,
+    )
+
+
+async def load_missing_inputs(items: list[Attempt], conn: Conn) -> None:
+    """Read the inputs that were too large to keep with the queue."""
+    missing = [item for item in items if item.input is None]
+    if missing:
+        inputs = await rows.load_inputs(
+            conn, tenant_ids=[item.kind.tenant_id for item in missing], ids=[item.task_id for item in missing]
+        )
+        for item in missing:
+            item.input = inputs[item.task_id]

@@ -1,0 +1,79 @@
+"""Everything that one commit changes, gathered in memory before it is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from treadle.engine.ports import Ended, Happening, StopReason
+from treadle.runtime.clock import moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from treadle.engine.attempt import Attempt
+    from treadle.engine.commands import LogLine
+    from treadle.model.states import EventKind, RunStatus
+
+
+class Result(NamedTuple):
+    """How a run ends in this commit; the attempt may never have been assigned."""
+
+    tenant_id: int
+    task_id: str
+    attempt: int
+    status: RunStatus
+    retries_used: int
+    worker_id: str | None
+    assigned_at: float | None
+    started_at: float | None
+    error: str | None
+    output: bytes | None
+
+
+class Waiting(NamedTuple):
+    """An attempt that waits for its backoff until `due_at` (epoch seconds)."""
+
+    attempt: Attempt
+    due_at: float
+
+
+class Batch:
+    """The changes of one commit, and what is to be told once it is done.
+
+    Args:
+        now: the commit's time, seconds since the epoch.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.moment = moment(now)
+        self.created: list[Attempt] = []
+        self.ended: list[Attempt] = []
+        self.results: list[Result] = []
+        self.waiting: list[Waiting] = []
+        self.ready: list[Attempt] = []
+        self.started: list[Attempt] = []
+        self.logs: list[tuple[int, LogLine]] = []
+        self.deadlines: list[Attempt] = []
+        self.slots_released: list[Attempt] = []
+        # (worker, slots) that came free, for the core.
+        self.freed: list[tuple[str, tuple[tuple[str, int], ...]]] = []
+        self.redelivered: list[Attempt] = []
+        self.stops: list[tuple[str, str, int, StopReason]] = []
+        self.ends: list[Ended] = []
+        self.happenings: list[Happening] = []
+        self.after: list[Callable[[], None]] = []
+        # The event log's columns, one element per event.
+        self.event_tenants: list[int] = []
+        self.event_kinds: list[int] = []
+        self.event_tasks: list[str] = []
+        self.event_attempts: list[int] = []
+        self.event_details: list[str | None] = []
+
+    def note(self, kind: EventKind, tenant_id: int, task_id: str, attempt: int, detail: str | None = None) -> None:
+        """Write an event into the log of this commit."""
+        self.event_tenants.append(tenant_id)
+        self.event_kinds.append(kind)
+        self.event_tasks.append(task_id)
+        self.event_attempts.append(attempt)
+        self.event_details.append(detail)

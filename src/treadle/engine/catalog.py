@@ -1,0 +1,125 @@
+"""The workflows that are registered, kept in memory so that a trigger needs no query."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from treadle.model.definition import definition_from_json, unsupported_setting
+from treadle.model.errors import InvalidInput
+from treadle.storage import register as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from treadle.model.definition import TaskDefinition, WorkflowDefinition
+    from treadle.storage.database import Conn, Database
+    from treadle.storage.register import VersionRow
+
+
+class TaskKind:
+    """What all runs of one task of one workflow version share."""
+
+    __slots__ = (
+        "default_priority",
+        "definition",
+        "queue_id",
+        "refused",
+        "schedule_timeout",
+        "slots",
+        "step",
+        "tenant_id",
+        "timeout",
+        "version",
+        "version_id",
+        "workflow_id",
+        "workflow_name",
+    )
+
+    def __init__(self, row: VersionRow, workflow: WorkflowDefinition, step: int, queue_id: int) -> None:
+        self.tenant_id = row.tenant_id
+        self.version = row.number
+        self.version_id = row.id
+        self.workflow_id = row.workflow_id
+        self.workflow_name = workflow.name
+        self.step = step
+        self.queue_id = queue_id
+        self.definition: TaskDefinition = workflow.tasks[step]
+        self.slots = self.definition.slot_requests or (("default", 1),)
+        self.timeout = self.definition.timeout_ms / 1000
+        self.schedule_timeout = self.definition.schedule_timeout_ms / 1000
+        self.default_priority = workflow.default_priority
+        self.refused = unsupported_setting(workflow)
+
+
+class Catalog:
+    """Registered task kinds by workflow name (current version) and by version number.
+
+    Args:
+        database: where they are stored.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._current: dict[tuple[int, str], TaskKind] = {}
+        self._kinds: dict[tuple[int, int], TaskKind] = {}
+
+    async def current(self, tenant_id: int, name: str) -> TaskKind:
+        """The first task of a workflow's current version.
+
+        Raises:
+            InvalidInput: no such workflow in this tenant.
+        """
+        kind = self._current.get((tenant_id, name))
+        if kind is not None:
+            return kind
+        async with self._database.connection() as conn:
+            row = await rows.current_version(conn, tenant_id=tenant_id, name=name)
+            if row is None:
+                raise InvalidInput(
+                    "name", f"no workflow named {name!r} is registered; start a worker that has it, or check the name"
+                )
+            await self.adopt(conn, [row], current=True)
+        return self._current[tenant_id, name]
+
+    def cached(self, tenant_id: int, name: str) -> TaskKind | None:
+        """As `current`, without looking beyond memory."""
+        return self._current.get((tenant_id, name))
+
+    def kind(self, version: int, step: int) -> TaskKind:
+        """The kind of a stored task run; its version must have been loaded."""
+        return self._kinds[version, step]
+
+    async def load_versions(self, conn: Conn, versions: Iterable[int]) -> None:
+        """Make sure that these versions are in memory."""
+        missing = sorted({version for version in versions if (version, 0) not in self._kinds})
+        if missing:
+            await self.adopt(conn, await rows.versions(conn, numbers=missing), current=False)
+
+    async def kinds_of(self, conn: Conn, tasks: Sequence[tuple[int, str]]) -> dict[str, TaskKind]:
+        """The kinds of stored task runs, given as (tenant, task id), by task id."""
+        if not tasks:
+            return {}
+        found = await rows.task_versions(
+            conn, tenant_ids=[tenant_id for tenant_id, _ in tasks], ids=[task_id for _, task_id in tasks]
+        )
+        await self.load_versions(conn, (version for _, version, _ in found))
+        return {task_id: self._kinds[version, step] for task_id, version, step in found}
+
+    async def adopt(self, conn: Conn, found: list[VersionRow], *, current: bool) -> None:
+        """Take stored versions into memory.
+
+        Args:
+            conn: a connection, for the queues of their actions.
+            found: rows of versions.
+            current: whether these are their workflows' current versions.
+        """
+        for row in found:
+            workflow = definition_from_json(json.loads(row.definition))
+            actions = [task.action for task in workflow.tasks]
+            queues = await rows.ensure_queues(conn, tenant_id=row.tenant_id, names=actions)
+            kinds = [TaskKind(row, workflow, step, queues[action]) for step, action in enumerate(actions)]
+            for kind in kinds:
+                self._kinds[row.number, kind.step] = kind
+            if current:
+                self._current[row.tenant_id, workflow.name] = kinds[0]

@@ -1,0 +1,132 @@
+"""Finish: what completing, failing for good, cancelling and expiring have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from treadle.engine.batch import Batch, Result
+from treadle.engine.ports import Ended, Happening
+from treadle.model.errors import Conflict
+from treadle.model.states import EventKind, RunStatus
+from treadle.runtime.clock import moment
+from treadle.storage import finish as rows
+
+if TYPE_CHECKING:
+    from treadle.engine.attempt import Attempt
+    from treadle.engine.catalog import TaskKind
+    from treadle.engine.running import Running
+    from treadle.storage.database import Conn
+
+EVENTS = {
+    RunStatus.COMPLETED: EventKind.COMPLETED,
+    RunStatus.FAILED: EventKind.FAILED,
+    RunStatus.CANCELLED: EventKind.CANCELLED,
+}
+
+
+def leave(attempt: Attempt, running: Running, batch: Batch, *, stopped: bool = False) -> None:
+    """A running attempt runs no more, whatever comes next for its task.
+
+    Args:
+        attempt: a current attempt.
+        running: the running attempts.
+        batch: the commit.
+        stopped: the worker's code still runs and is being stopped, so its slot may be taken for a while yet.
+    """
+    running.remove(attempt)
+    batch.ended.append(attempt)
+    if attempt.holds_slot and not (stopped and running.linger(attempt)):
+        attempt.holds_slot = False
+        batch.freed.append((attempt.worker_id, attempt.kind.slots))
+
+
+def end_running(
+    attempt: Attempt, status: RunStatus, batch: Batch, *, output: bytes | None = None, error: str | None = None
+) -> None:
+    """The run of an attempt that was running ends with this status."""
+    batch.results.append(
+        Result(
+            attempt.kind.tenant_id,
+            attempt.task_id,
+            attempt.attempt,
+            status,
+            attempt.retries_used,
+            attempt.worker_id,
+            attempt.assigned_at,
+            attempt.started_at,
+            error,
+            output,
+        )
+    )
+    _tell(attempt.kind, attempt.task_id, attempt.attempt, status, output, error, batch)
+
+
+def end_waiting(
+    kind: TaskKind,
+    task_id: str,
+    attempt: int,
+    status: RunStatus,
+    batch: Batch,
+    *,
+    retries_used: int,
+    error: str | None = None,
+) -> None:
+    """The run of an attempt that waited for its turn ends with this status."""
+    batch.results.append(
+        Result(kind.tenant_id, task_id, attempt, status, retries_used, None, None, None, error, None)
+    )
+    _tell(kind, task_id, attempt, status, None, error, batch)
+
+
+def _tell(
+    kind: TaskKind,
+    task_id: str,
+    attempt: int,
+    status: RunStatus,
+    output: bytes | None,
+    error: str | None,
+    batch: Batch,
+) -> None:
+    event = EVENTS[status]
+    batch.note(event, kind.tenant_id, task_id, attempt)
+    definition = kind.definition
+    batch.ends.append(
+        Ended(kind.tenant_id, task_id, kind.workflow_name, definition.readable_id, status, output, error)
+    )
+    payload = error if error is not None else (output or b"").decode()
+    batch.happenings.append(Happening(event, task_id, attempt, definition.retries, payload))
+
+
+async def write_ended(attempts: list[Attempt], conn: Conn) -> None:
+    """Take ended attempts out of the table of running ones.
+
+    Raises:
+        Conflict: one of them was not current, so memory is not what the tables say.
+    """
+    ended = await rows.delete_attempts(
+        conn,
+        tenant_ids=[attempt.kind.tenant_id for attempt in attempts],
+        task_ids=[attempt.task_id for attempt in attempts],
+        attempts=[attempt.attempt for attempt in attempts],
+    )
+    if ended != len(attempts):
+        raise Conflict("attempt", f"{len(attempts) - ended} of {len(attempts)} attempts were not current any more")
+
+
+async def write_results(batch: Batch, conn: Conn) -> None:
+    """Store how runs ended."""
+    results = batch.results
+    await rows.insert_results(
+        conn,
+        tenant_ids=[result.tenant_id for result in results],
+        ids=[result.task_id for result in results],
+        attempts=[result.attempt for result in results],
+        statuses=[result.status for result in results],
+        retries_used=[result.retries_used for result in results],
+        worker_ids=[result.worker_id for result in results],
+        assigned_at=[None if result.assigned_at is None else moment(result.assigned_at) for result in results],
+        started_at=[None if result.started_at is None else moment(result.started_at) for result in results],
+        errors=[result.error for result in results],
+        outputs=[result.output for result in results],
+        finished_at=batch.moment,
+    )

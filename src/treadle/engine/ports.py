@@ -1,0 +1,74 @@
+"""What the engine's loop tells others once a commit is done: workers, and those who wait for news."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from treadle.engine.attempt import Attempt
+    from treadle.model.states import EventKind, RunStatus
+
+
+class StopReason(IntEnum):
+    """Why a worker should stop an attempt; the numbers are those of treadle.v1.Cancel."""
+
+    CANCELLED = 1
+    SUPERSEDED = 2
+    TIMED_OUT = 3
+
+
+class WorkerPort(Protocol):
+    """The way to one connected worker. Neither call blocks: what is outstanding is bounded by the worker's slots."""
+
+    def deliver(self, attempts: Sequence[Attempt]) -> None:
+        """Send attempts to be run."""
+        ...
+
+    def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
+        """Tell the worker to stop an attempt."""
+        ...
+
+
+class Ended(NamedTuple):
+    """A run that has reached its end."""
+
+    tenant_id: int
+    task_id: str
+    workflow_name: str
+    task_name: str
+    status: RunStatus
+    output: bytes | None
+    error: str | None
+
+
+class Happening(NamedTuple):
+    """One event of one run, as subscribers see it live."""
+
+    kind: EventKind
+    task_id: str
+    attempt: int
+    retries: int
+    payload: str
+
+
+class Audience(Protocol):
+    """Those who wait for news of runs."""
+
+    def tell_ended(self, ended: Sequence[Ended]) -> None:
+        """Runs have ended, durably."""
+        ...
+
+    def listening(self, task_id: str) -> bool:
+        """Whether anyone follows the events of this run."""
+        ...
+
+    def tell_happened(self, happenings: Sequence[Happening]) -> None:
+        """Something happened to runs that are followed."""
+        ...
+
+    def look_again(self) -> None:
+        """The database was away: runs may have ended whose end was never told."""
+        ...

@@ -1,0 +1,1 @@
+"""Work comes in over gRPC: definitions, triggers, requests to cancel and replay."""

@@ -1,0 +1,1 @@
+"""Housekeeping by the clock: day partitions."""

@@ -1,0 +1,198 @@
+"""One commit: apply commands to memory, choose who runs what, write it all, then tell whom it concerns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from treadle.engine import assign, cancel, emit, enqueue, expire, fail, finish, refresh, replay, report, start, trigger
+from treadle.engine.batch import Batch
+from treadle.engine.commands import (
+    Cancel,
+    Command,
+    Redeliver,
+    RefreshTimeout,
+    ReleaseSlot,
+    Replay,
+    Report,
+    Trigger,
+    WorkerChanged,
+    WorkerJoined,
+    WorkerLost,
+    resolve,
+)
+from treadle.engine.ports import StopReason
+from treadle.model.errors import NotFound
+from treadle.scheduler.core import WINDOW
+
+if TYPE_CHECKING:
+    from treadle.engine.attempt import Attempt
+    from treadle.engine.catalog import Catalog
+    from treadle.engine.ports import Audience
+    from treadle.scheduler.memory import Memory
+    from treadle.storage.database import Conn
+
+ASSIGN_AT_ONCE = 2000
+"""Most attempts given out in one commit."""
+
+
+class Ledger:
+    """Writes commits.
+
+    Args:
+        catalog: registered task kinds.
+        audience: those who wait for news of runs.
+    """
+
+    def __init__(self, catalog: Catalog, audience: Audience) -> None:
+        self._catalog = catalog
+        self._audience = audience
+
+    async def commit(self, commands: list[Command], memory: Memory, conn: Conn, now: float) -> None:
+        """Carry out commands in one transaction and answer them.
+
+        An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
+        """
+        batch = Batch(now)
+        async with conn.transaction():
+            await self._apply(commands, batch, memory, conn)
+            chosen = await self._choose(batch, memory, conn)
+            queued = [item for item in batch.ready if not item.worker_id]
+            await self._write(batch, chosen, queued, conn)
+        enqueue.settle(queued)
+        memory.timers.note(batch, queued)
+        self._tell(batch, chosen, memory)
+
+    async def _apply(self, commands: list[Command], batch: Batch, memory: Memory, conn: Conn) -> None:
+        triggers: list[Trigger] = []
+        for command in commands:
+            match command:
+                case Report():
+                    report.apply(command, memory.running, batch)
+                case Trigger():
+                    triggers.append(command)
+                case Cancel() | Replay():
+                    await self._alone(command, batch, memory, conn)
+                case _:
+                    self._control(command, batch, memory)
+        if triggers:
+            await trigger.settle(triggers, batch, conn)
+        expire.overrun(memory.running, batch)
+        if memory.timers.expiry_due(batch.now):
+            for task_id in await expire.expire_queued(self._catalog, batch, conn):
+                memory.core.discard(task_id)
+            await memory.timers.reload_expiry(conn)
+        if memory.timers.backoff_due(batch.now):
+            await expire.wake_due(self._catalog, batch, conn)
+            await memory.timers.reload_backoff(conn)
+
+    async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, conn: Conn) -> None:
+        future = command.future
+        match command:
+            case Cancel():
+                ids = await cancel.cancel(
+                    command.tenant_id,
+                    command.task_ids,
+                    running=memory.running,
+                    catalog=self._catalog,
+                    batch=batch,
+                    conn=conn,
+                )
+                for task_id in ids:
+                    memory.core.discard(task_id)
+            case Replay():
+                ids = await replay.replay(
+                    command.tenant_id, command.task_ids, catalog=self._catalog, batch=batch, conn=conn
+                )
+        batch.after.append(lambda: resolve(future, ids))
+
+    @staticmethod
+    def _control(command: Command, batch: Batch, memory: Memory) -> None:
+        try:
+            match command:
+                case RefreshTimeout():
+                    until = refresh.refresh_timeout(
+                        command.tenant_id, command.task_id, command.seconds, memory.running, batch
+                    )
+                    batch.after.append(lambda: resolve(command.future, until))
+                case ReleaseSlot():
+                    refresh.release_slot(command.tenant_id, command.task_id, memory.running, batch)
+                    batch.after.append(lambda: resolve(command.future, None))
+                case WorkerJoined():
+                    memory.join(command, batch)
+                case WorkerChanged():
+                    memory.change(command)
+                case WorkerLost():
+                    for attempt in memory.running.of_worker(command.worker_id):
+                        fail.lose(attempt, memory.running, batch, handed_back=False)
+                        batch.stops.append(
+                            (command.worker_id, attempt.task_id, attempt.attempt, StopReason.SUPERSEDED)
+                        )
+                    memory.lose(command.worker_id)
+                    batch.after.append(command.done)
+                case Redeliver():
+                    memory.redeliver(command, batch)
+                case _:
+                    raise AssertionError(command)
+        except NotFound as error:
+            # An answer, not a failure of the commit: nothing was changed.
+            batch.after.append(lambda error=error: command.fail(error))  # type: ignore[misc]  # bound early
+
+    async def _choose(self, batch: Batch, memory: Memory, conn: Conn) -> list[Attempt]:
+        core = memory.core
+        for worker_id, slots in batch.freed:
+            core.release(worker_id, slots)
+        for line in core.starving():
+            items = await enqueue.read_window(
+                self._catalog,
+                conn,
+                tenant_id=line.tenant_id,
+                queue_id=line.queue_id,
+                after=line.tail,
+                limit=WINDOW,
+            )
+            core.refill(line, items, complete=len(items) < WINDOW)
+        if batch.ready:
+            await memory.positions.reserve(len(batch.ready), conn)
+            for item in batch.ready:
+                memory.positions.place(item)
+                core.offer(item)
+        chosen = core.assign(ASSIGN_AT_ONCE)
+        assign.begin(chosen, memory.running, batch)
+        return chosen
+
+    async def _write(self, batch: Batch, chosen: list[Attempt], queued: list[Attempt], conn: Conn) -> None:
+        if batch.ended:
+            await finish.write_ended(batch.ended, conn)
+        if batch.created:
+            await trigger.write(batch, conn)
+        if batch.results:
+            await finish.write_results(batch, conn)
+        if batch.waiting:
+            await fail.write_waiting(batch.waiting, conn)
+        if chosen:
+            await assign.load_missing_inputs(chosen, conn)
+            await assign.write(chosen, batch, conn)
+        if queued:
+            await enqueue.write(queued, conn)
+        if batch.started:
+            await start.write(batch.started, conn)
+        if batch.deadlines or batch.slots_released:
+            await refresh.write(batch, conn)
+        if batch.redelivered:
+            await assign.load_missing_inputs(batch.redelivered, conn)
+        if batch.logs:
+            await emit.write_logs(batch, conn)
+        if batch.event_tasks:
+            await emit.write_events(batch, conn)
+
+    def _tell(self, batch: Batch, chosen: list[Attempt], memory: Memory) -> None:
+        memory.deliver(chosen)
+        memory.deliver(batch.redelivered)
+        for worker_id, task_id, number, reason in batch.stops:
+            memory.stop(worker_id, task_id, number, reason)
+        for answer in batch.after:
+            answer()
+        if batch.ends:
+            self._audience.tell_ended(batch.ends)
+        if batch.happenings:
+            self._audience.tell_happened(batch.happenings)

@@ -1,0 +1,172 @@
+"""All that the loop holds in memory. It can be thrown away at any time and loaded from the tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from treadle.engine.attempt import attempt_from_columns
+from treadle.engine.enqueue import Positions
+from treadle.engine.ports import StopReason
+from treadle.engine.running import Running
+from treadle.scheduler.core import Core
+from treadle.scheduler.timers import Timers
+from treadle.storage.enqueue import filled_queues
+from treadle.storage.recover import running_attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from treadle.engine.attempt import Attempt
+    from treadle.engine.batch import Batch
+    from treadle.engine.catalog import Catalog
+    from treadle.engine.commands import Redeliver, WorkerChanged, WorkerJoined
+    from treadle.storage.database import Conn
+
+
+class Memory:
+    """Queues, running attempts, workers and timers."""
+
+    def __init__(self) -> None:
+        self.core = Core()
+        self.running = Running()
+        self.timers = Timers()
+        self.positions = Positions()
+        # Connected workers, as they joined.
+        self._joined: dict[str, WorkerJoined] = {}
+        self._resting: set[str] = set()
+
+    async def load(self, catalog: Catalog, conn: Conn) -> None:
+        """Read the state of the queue from the tables."""
+        for tenant_id, queue_id in await filled_queues(conn):
+            self.core.line(queue_id, tenant_id, complete=False)
+        rows = await running_attempts(conn)
+        await catalog.load_versions(conn, (row.task.version for row in rows))
+        for row in rows:
+            attempt = attempt_from_columns(
+                catalog.kind(row.task.version, row.task.step),
+                task_id=row.task_id,
+                attempt=row.attempt,
+                columns=row.task,
+                retries_used=row.retries_used,
+                reassigned=row.reassigned,
+            )
+            attempt.worker_id = row.worker_id
+            attempt.assigned_at = row.assigned_at.timestamp()
+            attempt.timeout_at = row.timeout_at.timestamp()
+            attempt.started_at = None if row.started_at is None else row.started_at.timestamp()
+            attempt.holds_slot = not row.slot_released
+            self.running.add(attempt)
+        await self.timers.load(conn)
+
+    def follow(self, before: Memory, batch: Batch) -> None:
+        """Take over the connected workers of a memory that was thrown away.
+
+        Attempts that the tables give to a connected worker but that were never handed to its stream, because the
+        answer to their commit was lost, are delivered now.
+        """
+        delivered = {
+            (attempt.task_id, attempt.attempt)
+            for worker_id in before._joined
+            for attempt in before.running.of_worker(worker_id)
+            if attempt.delivered
+        }
+        for worker_id, joined in before._joined.items():
+            self._enlist(joined)
+            if worker_id in before._resting:
+                self._resting.add(worker_id)
+            self.core.set_available(worker_id, available=worker_id not in self._resting)
+            for attempt in self.running.of_worker(worker_id):
+                if (attempt.task_id, attempt.attempt) in delivered:
+                    attempt.delivered = True
+                else:
+                    batch.redelivered.append(attempt)
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    def join(self, joined: WorkerJoined, batch: Batch) -> None:
+        """A worker's stream is open: count its slots, and settle what it has in hand."""
+        worker_id = joined.worker_id
+        self._enlist(joined)
+        if joined.paused:
+            self._resting.add(worker_id)
+        else:
+            self._resting.discard(worker_id)
+        self.core.set_available(worker_id, available=not joined.paused)
+        if joined.in_hand is None:
+            return
+        current = {(attempt.task_id, attempt.attempt): attempt for attempt in self.running.of_worker(worker_id)}
+        for key, attempt in current.items():
+            if key not in joined.in_hand:
+                batch.redelivered.append(attempt)
+        for task_id, number in joined.in_hand - current.keys():
+            batch.stops.append((worker_id, task_id, number, StopReason.SUPERSEDED))
+
+    def _enlist(self, joined: WorkerJoined) -> None:
+        worker_id = joined.worker_id
+        self._joined[worker_id] = joined
+        self.core.add_worker(
+            worker_id, tenant_id=joined.tenant_id, queue_ids=joined.queue_ids, capacity=joined.capacity
+        )
+        self.running.forget_lingering(worker_id)
+        self.running.says_when_stopped(worker_id, says=joined.in_hand is not None)
+        for attempt in self.running.of_worker(worker_id):
+            if attempt.holds_slot:
+                self.core.occupy(worker_id, attempt.kind.slots)
+
+    def change(self, changed: WorkerChanged) -> None:
+        """A worker rests, resumes, or its stream has closed."""
+        worker_id = changed.worker_id
+        joined = self._joined.get(worker_id)
+        if joined is None or (changed.port is not None and changed.port is not joined.port):
+            return
+        if changed.gone:
+            del self._joined[worker_id]
+            self._resting.discard(worker_id)
+            self.running.says_when_stopped(worker_id, says=False)
+            self.running.forget_lingering(worker_id)
+            self.core.remove_worker(worker_id)
+            return
+        if changed.available:
+            self._resting.discard(worker_id)
+        else:
+            self._resting.add(worker_id)
+        self.core.set_available(worker_id, available=changed.available)
+
+    def lose(self, worker_id: str) -> None:
+        """A silent worker gets nothing more on the stream that it had."""
+        self._joined.pop(worker_id, None)
+        self._resting.discard(worker_id)
+        self.core.remove_worker(worker_id)
+
+    def redeliver(self, command: Redeliver, batch: Batch) -> None:
+        """Send again what was assigned before the stream opened and has not begun since."""
+        joined = self._joined.get(command.worker_id)
+        if joined is None or joined.port is not command.port:
+            return
+        batch.redelivered.extend(
+            attempt
+            for attempt in self.running.of_worker(command.worker_id)
+            if attempt.started_at is None and attempt.assigned_at <= command.unstarted_since
+        )
+
+    # -- telling workers -----------------------------------------------------------------------------------------
+
+    def deliver(self, attempts: Iterable[Attempt]) -> None:
+        """Hand attempts to their workers' streams; what has no stream now waits for its worker to come back."""
+        by_worker: dict[str, list[Attempt]] = {}
+        for attempt in attempts:
+            by_worker.setdefault(attempt.worker_id, []).append(attempt)
+        for worker_id, items in by_worker.items():
+            joined = self._joined.get(worker_id)
+            if joined is None:
+                continue
+            joined.port.deliver(items)
+            for attempt in items:
+                attempt.delivered = True
+                attempt.input = None
+
+    def stop(self, worker_id: str, task_id: str, number: int, reason: StopReason) -> None:
+        """Tell a worker to stop an attempt, if it is connected."""
+        joined = self._joined.get(worker_id)
+        if joined is not None:
+            joined.port.stop(task_id, number, reason)

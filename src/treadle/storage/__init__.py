@@ -1,0 +1,1 @@
+"""How rows are read and written: the only folder that speaks to Postgres."""

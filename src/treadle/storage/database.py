@@ -1,0 +1,119 @@
+"""Connections to Postgres: one pool for reads and control, and dedicated connections for the engine's own loop."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from treadle.model.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+# Above the number of statements, so that none is ever prepared twice on a connection.
+_STATEMENT_CACHE = 300
+_COMMAND_TIMEOUT = 60.0
+
+DataProblem = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.PostgresSyntaxError,
+)
+"""What Postgres says when one row's content is at fault: the rest of a batch can go on without it."""
+
+ConnectionProblem = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    OSError,
+    TimeoutError,
+)
+"""What is raised when Postgres is gone, restarting or out of room: trying again later can help."""
+
+
+async def connect(url: str, *, name: str) -> asyncpg.Connection[asyncpg.Record]:
+    """Open one connection outside the pool.
+
+    Args:
+        url: postgresql:// URL.
+        name: shown as application_name in pg_stat_activity.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    try:
+        return await asyncpg.connect(
+            url,
+            statement_cache_size=_STATEMENT_CACHE,
+            max_cacheable_statement_size=0,
+            max_cached_statement_lifetime=0,
+            command_timeout=_COMMAND_TIMEOUT,
+            server_settings={"application_name": name, "jit": "off"},
+        )
+    except ConnectionProblem as problem:
+        raise Unavailable("database", f"cannot connect: {problem}") from problem
+
+
+class Database:
+    """A bounded pool on one Postgres database.
+
+    Args:
+        url: postgresql:// URL.
+        size: most connections held at once.
+    """
+
+    def __init__(self, url: str, *, size: int = 8) -> None:
+        self.url = url
+        self._size = size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Connect; idempotent."""
+        if self._pool is None:
+            self._pool = await asyncpg.create_pool(
+                self.url,
+                min_size=1,
+                max_size=self._size,
+                statement_cache_size=_STATEMENT_CACHE,
+                max_cacheable_statement_size=0,
+                max_cached_statement_lifetime=0,
+                command_timeout=_COMMAND_TIMEOUT,
+                server_settings={"application_name": "treadle", "jit": "off"},
+            )
+
+    async def close(self) -> None:
+        """Return every connection."""
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Conn]:
+        """Borrow a connection outside any transaction.
+
+        Raises:
+            Unavailable: the database cannot be reached, or went away while the connection was in use.
+        """
+        if self._pool is None:
+            raise Unavailable("database", "the pool is closed")
+        try:
+            async with self._pool.acquire(timeout=10) as conn:
+                yield conn
+        except ConnectionProblem as problem:
+            raise Unavailable("database", f"lost or out of reach: {problem}") from problem
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Conn]:
+        """Borrow a connection inside a transaction; commits at the end of the block.
+
+        Raises:
+            Unavailable: as `connection`; whether the transaction took effect is then unknown.
+        """
+        async with self.connection() as conn, conn.transaction():
+            yield conn

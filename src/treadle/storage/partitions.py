@@ -1,0 +1,60 @@
+"""Day partitions of the tables that grow, made ahead of time."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from treadle.model.ids import id_at
+
+if TYPE_CHECKING:
+    from treadle.storage.database import Conn
+
+BY_ID = ("task", "task_result", "child", "log_line")
+BY_TIME = ("event_log",)
+DAYS_AHEAD = 7
+# Ids may lie a day back (a client's clock, a run that began before midnight): yesterday has its partition too.
+_DAYS_BACK = 1
+
+
+async def ensure_partitions(conn: Conn, *, today: date | None = None) -> list[str]:
+    """Create the day partitions from yesterday to a week ahead that are missing.
+
+    Args:
+        conn: a connection outside a transaction.
+        today: the current day in UTC; the system's by default.
+
+    Returns:
+        names of the partitions made now.
+    """
+    first = (today or datetime.fromtimestamp(time.time(), UTC).date()) - timedelta(days=_DAYS_BACK)
+    days = [first + timedelta(days=n) for n in range(_DAYS_BACK + DAYS_AHEAD + 1)]
+    existing = {
+        row["relname"]
+        for row in await conn.fetch(
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'treadle'"
+        )
+    }
+    made = []
+    for table in (*BY_ID, *BY_TIME):
+        for day in days:
+            name = f"{table}_{day:%Y%m%d}"
+            if name in existing:
+                continue
+            low, high = _bounds(table, day)
+            # Two engines may both find it missing: IF NOT EXISTS settles it. The values are our own, never a caller's.
+            await conn.execute(
+                f"CREATE TABLE IF NOT EXISTS treadle.{name} PARTITION OF treadle.{table} "
+                f"FOR VALUES FROM ('{low}') TO ('{high}')"
+            )
+            made.append(name)
+    return made
+
+
+def _bounds(table: str, day: date) -> tuple[str, str]:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    end = start + timedelta(days=1)
+    if table in BY_TIME:
+        return start.isoformat(), end.isoformat()
+    return id_at(start.timestamp()), id_at(end.timestamp())

@@ -1,0 +1,39 @@
+"""Twin of sql/recover.sql: what an engine loads when it takes the scheduler's seat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from treadle.storage.load import statements
+from treadle.storage.rows import TaskColumns, task_columns
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from treadle.storage.database import Conn
+
+_SQL = statements("recover")
+
+
+class RunningRow(NamedTuple):
+    """A running attempt as stored."""
+
+    tenant_id: int
+    task_id: str
+    attempt: int
+    worker_id: str
+    retries_used: int
+    reassigned: int
+    assigned_at: datetime
+    timeout_at: datetime
+    started_at: datetime | None
+    slot_released: bool
+    task: TaskColumns
+
+
+async def running_attempts(conn: Conn) -> list[RunningRow]:
+    """Every running attempt."""
+    rows = await conn.fetch(_SQL["running_attempts"])
+    return [
+        RunningRow(row[0], str(row[1]), row[2], str(row[3]), *tuple(row)[4:10], task_columns(row, 10)) for row in rows
+    ]

@@ -1,0 +1,45 @@
+"""Columns that several statements return in the same order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import asyncpg
+
+
+class TaskColumns(NamedTuple):
+    """What the scheduler and a worker need to know of a task run; `input` is None when it is too large to keep."""
+
+    version: int
+    step: int
+    priority: int
+    metadata: str | None
+    parent_id: str | None
+    child_index: int | None
+    child_key: str | None
+    created_at: datetime
+    input: bytes | None
+
+
+def task_columns(row: asyncpg.Record, first: int) -> TaskColumns:
+    """Read the task columns that begin at index `first` of a row; a statement without inputs ends before it."""
+    parent = row[first + 4]
+    return TaskColumns(
+        row[first],
+        row[first + 1],
+        row[first + 2],
+        row[first + 3],
+        None if parent is None else str(parent),
+        row[first + 5],
+        row[first + 6],
+        row[first + 7],
+        row[first + 8] if len(row) > first + 8 else None,
+    )
+
+
+def text_or_none(value: object) -> str | None:
+    """An id column as text."""
+    return None if value is None else str(value)

@@ -1,0 +1,15 @@
+-- name: insert_events :exec
+-- Append to the event log: one row for each (tenant, kind) of this commit.
+INSERT INTO treadle.event_log (at, tenant_id, kind, task_ids, attempts, details)
+SELECT $1::timestamptz, tenant_id, kind, array_agg(task_id), array_agg(attempt),
+       CASE WHEN count(detail) > 0 THEN array_agg(detail) END
+FROM unnest($2::integer[], $3::smallint[], $4::uuid[], $5::integer[], $6::text[])
+     AS e (tenant_id, kind, task_id, attempt, detail)
+GROUP BY tenant_id, kind;
+
+-- name: insert_logs :exec
+-- Store log lines that tasks wrote.
+INSERT INTO treadle.log_line (tenant_id, task_id, attempt, at, level, message, metadata)
+SELECT tenant_id, task_id, attempt, at, level, message, metadata
+FROM unnest($1::integer[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[], $7::text[])
+     AS l (tenant_id, task_id, attempt, at, level, message, metadata);

@@ -1,0 +1,84 @@
+"""Twins of sql/trigger.sql: new task runs and the children that parents have spawned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from treadle.storage.load import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from treadle.storage.database import Conn
+
+_SQL = statements("trigger")
+
+
+class ChildRow(NamedTuple):
+    """The child that stands under a parent's key."""
+
+    tenant_id: int
+    parent_id: str
+    key: str
+    child_id: str
+
+
+async def insert_tasks(
+    conn: Conn,
+    *,
+    tenant_ids: Sequence[int],
+    ids: Sequence[str],
+    versions: Sequence[int],
+    steps: Sequence[int],
+    queue_ids: Sequence[int],
+    priorities: Sequence[int],
+    inputs: Sequence[bytes],
+    metadata: Sequence[str | None],
+    parent_ids: Sequence[str | None],
+    child_indexes: Sequence[int | None],
+    child_keys: Sequence[str | None],
+    created_at: datetime,
+) -> None:
+    """Store new task runs; what exists stays as it is."""
+    await conn.execute(
+        _SQL["insert_tasks"],
+        tenant_ids,
+        ids,
+        versions,
+        steps,
+        queue_ids,
+        priorities,
+        inputs,
+        metadata,
+        parent_ids,
+        child_indexes,
+        child_keys,
+        created_at,
+    )
+
+
+async def existing_tasks(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> set[str]:
+    """Which of these task ids are stored."""
+    return {str(row[0]) for row in await conn.fetch(_SQL["existing_tasks"], tenant_ids, ids)}
+
+
+async def claim_children(
+    conn: Conn,
+    *,
+    tenant_ids: Sequence[int],
+    parent_ids: Sequence[str],
+    keys: Sequence[str],
+    child_ids: Sequence[str],
+) -> set[str]:
+    """Claim (parent, key) for new children; returns the ids of those whose claim is new."""
+    rows = await conn.fetch(_SQL["claim_children"], tenant_ids, parent_ids, keys, child_ids)
+    return {str(row[0]) for row in rows}
+
+
+async def existing_children(
+    conn: Conn, *, tenant_ids: Sequence[int], parent_ids: Sequence[str], keys: Sequence[str]
+) -> list[ChildRow]:
+    """The child under each (parent, key) that has one."""
+    rows = await conn.fetch(_SQL["existing_children"], tenant_ids, parent_ids, keys)
+    return [ChildRow(row[0], str(row[1]), row[2], str(row[3])) for row in rows]
