@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import migrate, runs, serve, token, trigger, worker
+from treadle.cli import dev, migrate, runs, serve, token, trigger, worker
 from treadle.cli.exits import CommandError
 from treadle.cli.output import say_failure
 
@@ -51,6 +51,7 @@ def _treadle(
     pass
 
 
+app.command("dev")(dev.dev)
 app.command("serve")(serve.serve)
 app.command("worker")(worker.worker)
 app.command("trigger")(trigger.trigger)

@@ -1,6 +1,7 @@
 """What commands print: results on stdout in the form that was asked for, everything else on stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -29,6 +30,14 @@ def use_output(output: Output) -> None:
 def note(text: str) -> None:
     """Say something to the person at the terminal, apart from the result."""
     print(text, file=sys.stderr, flush=True)
+
+
+def paint(text: str, style: str) -> str:
+    """The text in a colour (or bold) of `rich`'s names, where colours are welcome."""
+    codes = {"green": "32", "red": "31", "yellow": "33", "cyan": "36", "blue": "34", "bold": "1"}
+    if style not in codes or "NO_COLOR" in os.environ or not sys.stdout.isatty():
+        return text
+    return f"\x1b[{codes[style]}m{text}\x1b[0m"
 
 
 def say_failure(failure: CommandError) -> None:
@@ -79,7 +88,7 @@ def _print_table(columns: Sequence[str], rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-_STYLES = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan", "QUEUED": "blue"}
+STATUS_STYLES = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan", "QUEUED": "blue"}
 
 
 def _print_rich_table(columns: Sequence[str], rows: list[list[str]]) -> None:
@@ -92,5 +101,5 @@ def _print_rich_table(columns: Sequence[str], rows: list[list[str]]) -> None:
         # An id cut in half is of no use to anyone.
         table.add_column(name.upper(), no_wrap=True, min_width=36 if name == "id" else None)
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
     Console().print(table)

@@ -7,6 +7,7 @@ import typer
 
 from treadle.cli.extras import require_server
 from treadle.cli.options import DatabaseUrl, DataDir, make_settings
+from treadle.cli.parent import end_with_parent
 
 
 def serve(
@@ -30,6 +31,7 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None,
 ) -> None:
     """Run an engine. Without a database URL it brings its own PostgreSQL."""
+    end_with_parent()
     require_server("serve")
     settings = make_settings(
         roles=roles,

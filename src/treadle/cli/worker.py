@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from treadle.cli.parent import end_with_parent
+
 
 def worker(
     target: Annotated[str, typer.Argument(metavar="MODULE:APP", help="Where the app is, e.g. shop.tasks:app.")],
@@ -13,6 +15,7 @@ def worker(
     name: Annotated[str | None, typer.Option(help="Name of the worker [default: this machine's].")] = None,
 ) -> None:
     """Run tasks. SIGTERM or Ctrl-C finishes what runs, or hands it back; a second one ends at once."""
+    end_with_parent()
     from treadle.cli.loading import load_app
 
     load_app(target).run_worker(slots=slots, name=name or socket.gethostname())
