@@ -26,9 +26,7 @@ def render_report(library: LibraryMeasure, *, seconds: float) -> RenderableType:
     ]
     if library.not_python:
         names = ", ".join(library.not_python[:3])
-        parts.append(
-            Text(f"{len(library.not_python)} files are broken on purpose, to test parsers ({names}, ...)")
-        )
+        parts.append(Text(f"{len(library.not_python)} files are broken on purpose, to test parsers ({names}, ...)"))
     return Group(*parts)
 
 
