@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from stdlib_report.analysis import LibraryMeasure, library_folder
 from stdlib_report.app import FLAKY_PACKAGE, report
 from stdlib_report.following import follow
@@ -22,7 +23,7 @@ from stdlib_report.processes import Processes, StartProblem
 from stdlib_report.report import render_report
 
 from treadle import NotFound, Run, TreadleError
-from treadle.testing.engine import EngineStartError
+from treadle.server.process import EngineStartError
 
 ROOT = Path(__file__).parents[1]
 DEFAULT_DATA_DIR = ROOT / ".treadle" / "quickstart"
@@ -48,7 +49,8 @@ def main() -> int:
         console.print("stopped before the end")
         return INTERRUPTED
     except (StartProblem, EngineStartError, TreadleError) as problem:
-        Console(stderr=True).print(f"[bold red]The quickstart failed:[/] {problem}", highlight=False)
+        errors = Console(stderr=True)
+        errors.print(f"[bold red]The quickstart failed:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
         return 1
     return 0
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from stdlib_report.app import app
@@ -62,4 +63,4 @@ async def _tell_of_retry(child: runs_pb2.RunSummary) -> str:
     detail = await gateway.call("the run", lambda: gateway.get_run(child.id), lambda found: found)
     reason = next((event.detail for event in detail.events if event.kind == "RETRYING"), "")
     first_line = reason.partition("\n")[0]
-    return f"[yellow]retry[/]  {child.task} {child.id} failed once and was tried again: {first_line}"
+    return f"[yellow]retry[/]  {child.task} {child.id} failed once and was tried again: {escape(first_line)}"

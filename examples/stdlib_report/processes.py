@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from treadle.runtime.connection import CONNECTION_FILE, read_connection
-from treadle.testing.engine import EngineProcess
+from treadle.server.process import EngineProcess
 
 WORKER_APP = "stdlib_report.app:app"
 EXAMPLES = Path(__file__).parents[1]
@@ -39,7 +39,10 @@ class Processes:
                 f"an engine runs on {self._data_dir} already (process {running.pid}): "
                 "stop it first, or give this one another folder with --data-dir"
             )
-        self.engine.start()
+        try:
+            self.engine.start()
+        except OSError as problem:
+            raise StartProblem(f"the data folder {self._data_dir} cannot be used: {problem}") from None
 
     def start_workers(self) -> None:
         """Start the workers. They find their way by the same environment as this process."""
