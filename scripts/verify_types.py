@@ -35,7 +35,14 @@ def complaints(report: dict[str, Any]) -> list[str]:
     for symbol in report["typeCompleteness"]["symbols"]:
         if symbol["isExported"] and not symbol["isTypeKnown"]:
             found += symbol["diagnostics"]
-    return [f"{one.get('file', PACKAGE)}: {one['message']}" for one in found if one["severity"] == "error"]
+    lines = [f"{_place(one)}: {one['message']}" for one in found if one["severity"] == "error"]
+    return list(dict.fromkeys(lines))
+
+
+def _place(diagnostic: dict[str, Any]) -> str:
+    file = diagnostic.get("file") or PACKAGE
+    start = diagnostic.get("range", {}).get("start")
+    return f"{file}:{start['line'] + 1}" if start else file
 
 
 def main() -> None:
