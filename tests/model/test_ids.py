@@ -1,0 +1,104 @@
+import os
+import threading
+import time
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.model import ids
+from treadle.model.ids import canonical_id, id_at, is_id, new_id, time_of
+
+
+def test_new_ids_are_version_7_and_canonical() -> None:
+    for _ in range(1000):
+        made = uuid.UUID(new_id())
+        assert made.version == 7
+        assert made.variant == uuid.RFC_4122
+        assert is_id(str(made))
+
+
+def test_new_ids_sort_in_the_order_they_are_made() -> None:
+    made = [new_id() for _ in range(50_000)]
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
+
+
+def test_ids_go_on_growing_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = new_id()
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000)
+    after = [new_id() for _ in range(100)]
+    assert [before, *after] == sorted([before, *after])
+
+
+def test_a_full_counter_moves_on_to_the_next_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ids._Source()
+    monkeypatch.setattr(ids, "_source", source)
+    monkeypatch.setattr(time, "time_ns", lambda: 5_000_000)
+    first = new_id()
+    source.counter = (1 << 26) - 1
+    second = new_id()
+    assert first < second
+    assert time_of(second) == 0.006
+
+
+def test_threads_never_get_the_same_id() -> None:
+    made: list[list[str]] = [[] for _ in range(4)]
+
+    def work(into: list[str]) -> None:
+        into.extend(new_id() for _ in range(5000))
+
+    threads = [threading.Thread(target=work, args=(into,)) for into in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(each == sorted(each) for each in made)
+    assert len({one for each in made for one in each}) == 20_000
+
+
+def test_a_restarted_source_does_not_repeat_its_random_bits() -> None:
+    source = ids._Source()
+    first = source.bits(64)
+    source.start()  # what a forked child does
+    assert source.bits(64) != first
+    assert hasattr(os, "register_at_fork")
+
+
+@given(st.uuids())
+def test_every_spelling_of_a_uuid_is_brought_into_one_form(value: uuid.UUID) -> None:
+    plain = str(value)
+    spellings = (plain, plain.upper(), value.hex, f"{{{plain}}}", value.urn, f"urn:uuid:{plain.upper()}")
+    assert {canonical_id(text) for text in spellings} == {plain}
+    assert is_id(plain)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "0" * 31, "0" * 33, "g" * 32, "00000000-0000-0000-0000-00000000000\n", "\uff10" * 32]
+)
+def test_what_is_no_uuid_is_none(text: str) -> None:
+    assert canonical_id(text) is None
+    assert not is_id(text)
+
+
+def test_only_the_canonical_form_counts_inside() -> None:
+    made = new_id()
+    assert not is_id(made.upper() if made != made.upper() else made.replace("-", ""))
+    assert not is_id(made.replace("-", ""))
+    assert not is_id(f"{made}\n")
+
+
+@given(st.integers(0, 2**43))  # up to the year 2248
+def test_the_time_of_an_id_is_its_millisecond(ms: int) -> None:
+    bound = id_at(ms / 1000)
+    assert is_id(bound)
+    assert uuid.UUID(bound).version == 7
+    assert round(time_of(bound) * 1000) == ms
+
+
+def test_a_bound_sorts_before_the_ids_of_its_millisecond_and_after_those_before() -> None:
+    made = new_id()
+    moment = time_of(made)
+    assert id_at(moment) <= made < id_at(moment + 0.001)
+    assert id_at(-5) == id_at(0)
