@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -12,7 +12,11 @@ _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], timeout: float = 10.0) -> T:  # noqa: ASYNC109 - the failure to report is the check's own
+@overload
+def eventually(check: Callable[[], Awaitable[T]], timeout: float = ...) -> Coroutine[Any, Any, T]: ...
+@overload
+def eventually(check: Callable[[], T], timeout: float = ...) -> Coroutine[Any, Any, T]: ...
+async def eventually(check: Callable[[], Any], timeout: float = 10.0) -> Any:  # noqa: ASYNC109 - the check's failure is what to report
     """Call `check` until it raises no AssertionError, and return what it returned.
 
     After `timeout` seconds its last AssertionError is the test's failure.
