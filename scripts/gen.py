@@ -45,6 +45,7 @@ Timestamp: type[timestamp_pb2.Timestamp] = message_factory.GetMessageClass(
 _from_import = re.compile(r"^from (v1(?:\.\w+)*|treadle(?:\.\w+)+) import (\w+_pb2)", re.MULTILINE)
 _plain_import = re.compile(r"^import ((?:v1|treadle)(?:\.\w+)*\.(\w+_pb2))$", re.MULTILINE)
 _plain_import_as = re.compile(r"^import ((?:v1|treadle)(?:\.\w+)*)\.(\w+_pb2) as (\w+)$", re.MULTILINE)
+_module_name = re.compile(r"(BuildTopDescriptorsAndMessages\(DESCRIPTOR, ')([\w.]+')")
 
 
 def run_protoc(source: Path, subfolder: str, out: Path) -> None:
@@ -77,6 +78,8 @@ def repair(text: str, package: str, *, private_pool: bool) -> str:
     # A plain import is used by its whole dotted name, which changes everywhere in the file.
     for dotted in {match[0] for match in _plain_import.findall(text)}:
         text = re.sub(rf"(?<![\w.]){re.escape(dotted)}(?!\w)", f"{package}.{dotted}", text)
+    # The name of the module is where pickle and tracebacks look for a message.
+    text = _module_name.sub(rf"\1{package}.\2", text)
     if private_pool:
         text = text.replace(
             "from google.protobuf import descriptor_pool as _descriptor_pool\n",

@@ -29,7 +29,7 @@ DESCRIPTOR = _POOL.AddSerializedFile(b'\n\x10\x64ispatcher.proto\x1a\x1fgoogle/p
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dispatcher_pb2', _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'treadle.wire.gen.hatchet.dispatcher_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKERREGISTERREQUEST_LABELSENTRY']._loaded_options = None

@@ -30,7 +30,7 @@ DESCRIPTOR = _POOL.AddSerializedFile(b'\n\x13v1/dispatcher.proto\x12\x02v1\x1a\x
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'v1.dispatcher_pb2', _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'treadle.wire.gen.hatchet.v1.dispatcher_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DURABLETASKERRORTYPE']._serialized_start=3833

@@ -28,7 +28,7 @@ DESCRIPTOR = _POOL.AddSerializedFile(b'\n\x17v1/shared/trigger.proto\x12\x02v1\"
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'v1.shared.trigger_pb2', _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'treadle.wire.gen.hatchet.v1.shared.trigger_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRIGGERWORKFLOWREQUEST_DESIREDWORKERLABELSENTRY']._loaded_options = None

@@ -1,0 +1,30 @@
+import grpc
+import pytest
+
+from treadle.model.errors import InvalidInput, TreadleError, Unsupported
+from treadle.wire.status import code_number, error_of, status_of
+
+
+def test_every_error_has_a_status_of_its_own() -> None:
+    kinds = TreadleError.__subclasses__()
+    statuses = {status_of(kind("field", "message")) for kind in kinds}
+    assert len(statuses) == len(kinds)
+    assert grpc.StatusCode.INTERNAL not in statuses
+
+
+def test_the_statuses_that_clients_rely_on() -> None:
+    assert status_of(InvalidInput("", "")) is grpc.StatusCode.INVALID_ARGUMENT
+    assert status_of(Unsupported("", "")) is grpc.StatusCode.UNIMPLEMENTED
+    assert status_of(TreadleError("", "")) is grpc.StatusCode.INTERNAL
+    assert code_number(InvalidInput("", "")) == 3
+
+
+@pytest.mark.parametrize("kind", TreadleError.__subclasses__())
+def test_an_error_comes_back_from_its_number(kind: type[TreadleError]) -> None:
+    error = kind("field", "message")
+    again = error_of(code_number(error), error.field, error.message)
+    assert (type(again), again.field, again.message) == (kind, "field", "message")
+
+
+def test_a_number_without_an_error_is_still_an_error() -> None:
+    assert type(error_of(13, "", "boom")) is TreadleError
