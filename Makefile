@@ -23,6 +23,8 @@ help: ## List what can be made
 setup: $(STAMP) ## Build .venv from the pinned packages
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Treadle needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing packages into $(VENV) ..."
 	@$(INSTALL) --editable '.[server,dev]'
