@@ -61,9 +61,7 @@ def install_error_answers(app: FastAPI) -> None:
     async def _unforeseen(request: Request, problem: Exception) -> JSONResponse:
         # What went wrong is for the log; the caller learns no internals.
         _log.error("request failed: %s %s", request.method, request.url.path, exc_info=problem)
-        return error_response(
-            HTTPStatus.INTERNAL_SERVER_ERROR, ("", "the engine failed to answer this request")
-        )
+        return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, ("", "the engine failed to answer this request"))
 
 
 def _field(location: tuple[Any, ...]) -> str:

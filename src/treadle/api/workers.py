@@ -26,9 +26,7 @@ async def get_worker(worker: str, caller: Caller, backend: Backend) -> dict[str,
 
 
 @router.patch("/workers/{worker}")
-async def change_worker(
-    worker: str, change: WorkerChange, caller: Caller, backend: Backend
-) -> dict[str, Any]:
+async def change_worker(worker: str, change: WorkerChange, caller: Caller, backend: Backend) -> dict[str, Any]:
     worker_id = read_id(worker, "worker")
     if change.is_paused is None:
         return worker_json(await backend.worker(caller, worker_id))
@@ -50,8 +48,7 @@ def worker_json(view: WorkerView) -> dict[str, Any]:
             kind: {"available": slots.available, "limit": slots.limit} for kind, slots in view.slots.items()
         },
         "labels": [
-            {"metadata": _metadata(view.id, view), "key": key, "value": value}
-            for key, value in view.labels.items()
+            {"metadata": _metadata(view.id, view), "key": key, "value": value} for key, value in view.labels.items()
         ],
     }
     runtime = {

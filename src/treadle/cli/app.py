@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import dev, migrate, runs, serve, token, trigger, worker
+from treadle.cli import bench, dev, migrate, runs, serve, token, trigger, worker
 from treadle.cli.exits import CommandError
 from treadle.cli.output import say_failure
 
@@ -58,3 +58,4 @@ app.command("trigger")(trigger.trigger)
 app.add_typer(runs.app, name="runs")
 app.add_typer(token.app, name="token")
 app.command("migrate")(migrate.migrate)
+app.command("bench")(bench.bench)
