@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -126,10 +125,15 @@ def main() -> int:
             if stale:
                 print("run `make gen`")
             return 1 if stale else 0
-        if stale:
-            shutil.rmtree(GEN, ignore_errors=True)
-            shutil.copytree(fresh, GEN)
-    print(f"{len(stale)} of {len(wanted)} files written")
+        # One by one: a program that runs meanwhile must not find the whole package gone.
+        for name in stale:
+            path = GEN / name
+            if name in wanted:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(wanted[name])
+            else:
+                path.unlink()
+    print(f"{len(stale)} of {len(wanted)} files changed")
     return 0
 
 

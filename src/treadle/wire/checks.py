@@ -51,12 +51,12 @@ def check_no_nul(message: Message, field: str = "") -> None:
     """Refuse a message with a NUL character in any of its texts: the database cannot keep one."""
     for descriptor, value in message.ListFields():
         name = f"{field}.{descriptor.name}" if field else descriptor.name
-        if hasattr(value, "items"):
+        if not descriptor.is_repeated:
+            _check_item(value, name)
+        elif descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
             for key, item in value.items():
                 _check_item(key, name)
                 _check_item(item, f"{name}[{key!r}]")
-        elif isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-            _check_item(value, name)
         else:
             for index, item in enumerate(value):
                 _check_item(item, f"{name}[{index}]")

@@ -36,7 +36,7 @@ class Refused(Exception):  # noqa: N818 - the contract's statuses that no error 
 class Stream(Protocol):
     """The answering side of a streaming call."""
 
-    async def write(self, message: Any) -> None:  # noqa: ANN401 - any message of the method's response type
+    async def write(self, message: Any) -> None:
         """Send one message; waits while the peer is slow."""
         ...
 
