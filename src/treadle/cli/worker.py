@@ -1,6 +1,5 @@
 """`treadle worker`: run the tasks of an app until told to stop."""
 
-import socket
 from typing import Annotated
 
 import typer
@@ -16,6 +15,8 @@ def worker(
 ) -> None:
     """Run tasks. SIGTERM or Ctrl-C finishes what runs, or hands it back; a second one ends at once."""
     end_with_parent()
+    import socket
+
     from treadle.cli.loading import load_app
 
     load_app(target).run_worker(slots=slots, name=name or socket.gethostname())
