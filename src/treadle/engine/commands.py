@@ -130,9 +130,10 @@ class Trigger(Command):
 
 @dataclass(slots=True)
 class Report(Command):
-    """What a worker reports in one frame or call."""
+    """What a worker reports in one frame or call. `worker_id` "" stands for whichever worker has the attempt."""
 
     tenant_id: int
+    worker_id: str
     answer: Callable[[list[AttemptKey], list[Stale], BaseException | None], None]
     started: Sequence[Started] = ()
     completed: Sequence[Completed] = ()
@@ -152,14 +153,19 @@ class Report(Command):
         """One command per report."""
         if self.size < 2:  # noqa: PLR2004 - a pair at least
             return []
-        base = {"tenant_id": self.tenant_id, "answer": self.answer, "keep_starts": self.keep_starts}
+        base = {
+            "tenant_id": self.tenant_id,
+            "worker_id": self.worker_id,
+            "answer": self.answer,
+            "keep_starts": self.keep_starts,
+        }
         parts: list[Command] = [
             Report(**base, **{name: [entry]})  # type: ignore[arg-type]  # the fields of this very class
             for name in ("logs", "started", "completed", "failed", "handed_back")
             for entry in getattr(self, name)
         ]
         if self.stopped:
-            parts.append(Report(self.tenant_id, self.answer, stopped=self.stopped))
+            parts.append(Report(self.tenant_id, self.worker_id, self.answer, stopped=self.stopped))
         return parts
 
     def fail(self, error: BaseException) -> None:

@@ -6,7 +6,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from treadle.engine.attempt import Attempt
 
@@ -103,3 +103,14 @@ class Running:
         """A worker's slots are counted anew."""
         for key in [key for key, attempt in self._lingering.items() if attempt.worker_id == worker_id]:
             del self._lingering[key]
+
+
+class RunningView:
+    """Looks at the running attempts from outside the loop, through whatever memory the loop holds at the moment."""
+
+    def __init__(self, source: Callable[[], Running]) -> None:
+        self._source = source
+
+    def current(self, tenant_id: int, task_id: str, attempt: int) -> Attempt | None:
+        """As `Running.current`."""
+        return self._source().current(tenant_id, task_id, attempt)

@@ -13,7 +13,7 @@ from treadle.engine.commands import Command, Trigger
 from treadle.model.errors import TreadleError, Unavailable
 from treadle.scheduler.ledger import Ledger
 from treadle.scheduler.memory import Memory
-from treadle.storage.database import Conn, ConnectionProblem, connect
+from treadle.storage.database import Conn, connect, is_connection_problem
 from treadle.storage.seat import try_take_seat
 
 if TYPE_CHECKING:
@@ -134,20 +134,24 @@ class Loop:
         assert self._conn is not None
         try:
             await self._ledger.commit(commands, self._memory, self._conn, self._clock.now())
-        except ConnectionProblem as problem:
-            _log.warning("lost the database in the middle of a commit", problem=repr(problem))
-            await self._reconnect()
-            for command in commands:
-                if isinstance(command, Trigger):
-                    command.uncertain = True
-            return commands
         except Exception as error:  # noqa: BLE001 - one bad item must fail alone, whatever is wrong with it
-            await self._isolate(commands, error)
+            if not is_connection_problem(error):
+                return await self._isolate(commands, error)
+            _log.warning("lost the database in the middle of a commit", problem=repr(error))
+            await self._reconnect()
+            return _uncertain(commands)
         return []
 
-    async def _isolate(self, commands: list[Command], error: Exception) -> None:
+    async def _isolate(self, commands: list[Command], error: Exception) -> list[Command]:
         """After a failed commit: try the commands one by one, so that only the one at fault fails."""
-        await self._reload()
+        try:
+            await self._reload()
+        except Exception as problem:
+            if not is_connection_problem(problem):
+                raise
+            await self._reconnect()
+            return _uncertain(commands)
+        parts: list[Command] = []
         if len(commands) > 1:
             parts = commands
         elif commands:
@@ -159,11 +163,11 @@ class Loop:
             # Nothing was asked for: timers alone failed, and will be tried again.
             _log.error("housekeeping failed", error=repr(error), exc_info=error)
             await asyncio.sleep(_SEAT_PAUSE)
-            return
         for part in parts:
             retry = [part]
             while retry:
                 retry = await self._process(retry)
+        return []
 
     async def _reconnect(self) -> None:
         """Get a connection, the seat and the state back, however long it takes."""
@@ -183,7 +187,9 @@ class Loop:
                     await self._reload()
                     break
                 await conn.close()
-            except (Unavailable, *ConnectionProblem) as problem:
+            except Exception as problem:
+                if not isinstance(problem, Unavailable) and not is_connection_problem(problem):
+                    raise
                 if tries % 20 == 1:
                     _log.warning("waiting for the database", problem=str(problem))
             await asyncio.sleep(pause)
@@ -205,3 +211,11 @@ class Loop:
         self._memory.follow(before, batch)
         await load_missing_inputs(batch.redelivered, self._conn)
         self._memory.deliver(batch.redelivered)
+
+
+def _uncertain(commands: list[Command]) -> list[Command]:
+    """Mark commands whose commit may or may not have taken effect."""
+    for command in commands:
+        if isinstance(command, Trigger):
+            command.uncertain = True
+    return commands

@@ -18,23 +18,21 @@ Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnect
 _STATEMENT_CACHE = 300
 _COMMAND_TIMEOUT = 60.0
 
-DataProblem = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    asyncpg.PostgresSyntaxError,
-)
-"""What Postgres says when one row's content is at fault: the rest of a batch can go on without it."""
-
-ConnectionProblem = (
+_UNREACHABLE = (
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     OSError,
     TimeoutError,
 )
-"""What is raised when Postgres is gone, restarting or out of room: trying again later can help."""
+
+
+def is_connection_problem(error: BaseException) -> bool:
+    """Whether Postgres is gone, restarting or out of room, so that trying again later can help."""
+    if isinstance(error, asyncpg.InterfaceError):
+        # The driver's name for misuse as well as for a connection that has ended: only the latter passes.
+        return not isinstance(error, ValueError) and "clos" in str(error)
+    return isinstance(error, _UNREACHABLE)
 
 
 async def connect(url: str, *, name: str) -> asyncpg.Connection[asyncpg.Record]:
@@ -56,7 +54,7 @@ async def connect(url: str, *, name: str) -> asyncpg.Connection[asyncpg.Record]:
             command_timeout=_COMMAND_TIMEOUT,
             server_settings={"application_name": name, "jit": "off"},
         )
-    except ConnectionProblem as problem:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as problem:
         raise Unavailable("database", f"cannot connect: {problem}") from problem
 
 
@@ -105,8 +103,10 @@ class Database:
         try:
             async with self._pool.acquire(timeout=10) as conn:
                 yield conn
-        except ConnectionProblem as problem:
-            raise Unavailable("database", f"lost or out of reach: {problem}") from problem
+        except Exception as problem:
+            if is_connection_problem(problem):
+                raise Unavailable("database", f"lost or out of reach: {problem}") from problem
+            raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Conn]:

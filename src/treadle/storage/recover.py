@@ -35,5 +35,18 @@ async def running_attempts(conn: Conn) -> list[RunningRow]:
     """Every running attempt."""
     rows = await conn.fetch(_SQL["running_attempts"])
     return [
-        RunningRow(row[0], str(row[1]), row[2], str(row[3]), *tuple(row)[4:10], task_columns(row, 10)) for row in rows
+        RunningRow(
+            row[0],
+            str(row[1]),
+            row[2],
+            str(row[3]),
+            row[4],
+            row[5],
+            row[6],
+            row[7],
+            row[8],
+            row[9],
+            task_columns(row, 10),
+        )
+        for row in rows
     ]

@@ -1,0 +1,216 @@
+"""Session frames: engine objects out, worker reports in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+
+from treadle.engine.commands import AttemptKey, Completed, Failed, LogLine, Report, Stale, Started
+from treadle.model.errors import InvalidInput
+from treadle.model.ids import is_id
+from treadle.model.payload import check_json, check_metadata
+from treadle.wire.gen.treadle.v1 import worker_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from treadle.engine.attempt import Attempt
+    from treadle.engine.ports import StopReason
+    from treadle.wire.serving import Stream
+
+LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
+MAX_LOG_CHARS = 10_000
+# Room for what a frame carries beside deliveries.
+_FRAME_SLACK = 64 * 1024
+
+
+class SessionLink:
+    """The way to one worker on a session. Everything to be sent since the last frame goes into the next.
+
+    Args:
+        worker_id: the worker.
+        tenant_id: its tenant.
+        queue_ids: the queues that it serves.
+        capacity: its units by slot type.
+        max_bytes: largest frame.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        tenant_id: int,
+        *,
+        queue_ids: Sequence[int],
+        capacity: Mapping[str, int],
+        max_bytes: int,
+    ) -> None:
+        self.worker_id = worker_id
+        self.tenant_id = tenant_id
+        self.queue_ids = queue_ids
+        self.capacity = capacity
+        self.draining = False
+        self._max_bytes = max_bytes
+        self._frame = worker_pb2.EngineFrame()
+        self._bytes = 0
+        # Deliveries beyond the frame's size; bounded by the worker's slots.
+        self._later: list[worker_pb2.Delivery] = []
+        self._filled = asyncio.Event()
+        self._closed = False
+
+    def deliver(self, attempts: Sequence[Attempt]) -> None:
+        """Put attempts into the next frame."""
+        for attempt in attempts:
+            self._add(delivery(attempt))
+        self._filled.set()
+
+    def _add(self, message: worker_pb2.Delivery) -> None:
+        size = len(message.input) + len(message.metadata) + 256
+        if self._later or (self._bytes and self._bytes + size > self._max_bytes - _FRAME_SLACK):
+            self._later.append(message)
+            return
+        self._bytes += size
+        self._frame.deliveries.append(message)
+
+    def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
+        """Tell the worker to stop an attempt."""
+        self._frame.cancels.append(worker_pb2.Cancel(task_id=task_id, attempt=attempt, reason=int(reason)))  # type: ignore[arg-type]  # the numbers agree
+        self._filled.set()
+
+    def answer(self, settled: Sequence[AttemptKey], stale: Sequence[Stale], error: BaseException | None) -> None:
+        """Name the reports that need not be kept any longer."""
+        if error is not None:
+            # The worker keeps its reports and sends them again on a new stream.
+            self.close()
+            return
+        add = self._frame.settled.add
+        for task_id, attempt in settled:
+            add(task_id=task_id, attempt=attempt)
+        for entry in stale:
+            self.stop(entry.task_id, entry.attempt, entry.reason)
+        if settled:
+            self._filled.set()
+
+    def welcome(self, message: worker_pb2.Welcome) -> None:
+        """Greet the worker in the first frame."""
+        self._frame.welcome.CopyFrom(message)
+        self._filled.set()
+
+    def canary(self, number: int) -> None:
+        """Ask for a sign of life."""
+        self._frame.canary = number
+        self._filled.set()
+
+    def goodbye(self) -> None:
+        """Ask the worker to connect again."""
+        self._frame.goodbye = True
+        self._filled.set()
+
+    def close(self) -> None:
+        """End the stream after what is to be sent now."""
+        self._closed = True
+        self._filled.set()
+
+    async def write_to(self, stream: Stream) -> None:
+        """Send frames until the link is closed."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            closed = self._closed
+            frame = self._frame
+            self._frame = worker_pb2.EngineFrame()
+            self._bytes = 0
+            later, self._later = self._later, []
+            for message in later:
+                self._add(message)
+            if self._bytes:
+                self._filled.set()
+            await stream.write(frame)
+            if closed and not self._bytes:
+                return
+
+
+def delivery(attempt: Attempt) -> worker_pb2.Delivery:
+    """An attempt as a worker on a session gets it."""
+    kind = attempt.kind
+    return worker_pb2.Delivery(
+        task_id=attempt.task_id,
+        attempt=attempt.attempt,
+        action=kind.definition.action,
+        input=attempt.input or b"{}",
+        metadata=attempt.metadata or "",
+        retries_used=attempt.retries_used,
+        priority=attempt.priority,
+        parent_id=attempt.parent_id or "",
+        timeout_ms=kind.definition.timeout_ms,
+        max_retries=kind.definition.retries,
+    )
+
+
+def report_from_frame(frame: worker_pb2.WorkerFrame, link: SessionLink) -> Report | None:
+    """What a frame reports, or None when it reports nothing.
+
+    An output that is no JSON fails its attempt, and leaves the rest of the frame alone.
+    """
+    failed = [
+        Failed(
+            entry.task_id,
+            number(entry.attempt),
+            clean_text(entry.error),
+            entry.should_not_retry,
+            entry.retry_after_ms / 1000 if entry.HasField("retry_after_ms") else None,
+            entry.started_at_us / 1e6 if entry.started_at_us else None,
+        )
+        for entry in frame.failed
+    ]
+    completed = []
+    for done in frame.completed:
+        started_at = done.started_at_us / 1e6 if done.started_at_us else None
+        output = done.output
+        try:
+            check_json(output, "output", object_only=False, max_bytes=len(output), loads=orjson.loads)
+        except InvalidInput as problem:
+            failed.append(Failed(done.task_id, number(done.attempt), f"InvalidOutput: {problem}", False, None, started_at))
+            continue
+        completed.append(Completed(done.task_id, number(done.attempt), output, started_at))
+    report = Report(
+        link.tenant_id,
+        link.worker_id,
+        link.answer,
+        started=[Started(entry.task_id, number(entry.attempt), entry.started_at_us / 1e6) for entry in frame.started],
+        completed=completed,
+        failed=failed,
+        handed_back=[(entry.task_id, number(entry.attempt)) for entry in frame.handed_back],
+        stopped=[(entry.task_id, entry.attempt) for entry in frame.stopped],
+        logs=[line for entry in frame.logs if (line := _log_line(entry)) is not None],
+    )
+    return report if report.size or report.stopped else None
+
+
+def _log_line(entry: worker_pb2.LogLine) -> LogLine | None:
+    if not is_id(entry.task_id):
+        return None
+    level = entry.level.upper()
+    try:
+        metadata = check_metadata(entry.metadata, "metadata") or None
+    except InvalidInput:
+        metadata = None
+    return LogLine(
+        entry.task_id,
+        number(entry.attempt),
+        entry.at_us / 1e6,
+        level if level in LEVELS else "INFO",
+        clean_text(entry.message)[:MAX_LOG_CHARS],
+        metadata,
+    )
+
+
+def clean_text(text: str) -> str:
+    """Text that a database can keep: without NUL characters."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
+def number(attempt: int) -> int:
+    """An attempt number from a frame: 0, the default, must not stand for whichever attempt is current."""
+    return attempt or -1
