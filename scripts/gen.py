@@ -30,16 +30,22 @@ SOURCES = {
 
 POOL_MODULE = '''"""The descriptor pool of these messages, apart from the one that other SDKs fill."""
 
+from typing import cast
+
 from google.protobuf import descriptor_pool, message_factory, timestamp_pb2
 
 POOL = descriptor_pool.DescriptorPool()
 POOL.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
 
 # Fields of these messages take this class; the one of timestamp_pb2 belongs to the other pool.
-Timestamp: type[timestamp_pb2.Timestamp] = message_factory.GetMessageClass(
-    POOL.FindMessageTypeByName("google.protobuf.Timestamp")
+Timestamp = cast(
+    "type[timestamp_pb2.Timestamp]",
+    message_factory.GetMessageClass(POOL.FindMessageTypeByName("google.protobuf.Timestamp")),
 )
 '''
+
+# The stubs of protobuf itself declare DESCRIPTOR of a message wider than those of its subclasses.
+STUB_COMMENT = "# pyright: reportIncompatibleVariableOverride=false\n"
 
 _from_import = re.compile(r"^from (v1(?:\.\w+)*|treadle(?:\.\w+)+) import (\w+_pb2)", re.MULTILINE)
 _plain_import = re.compile(r"^import ((?:v1|treadle)(?:\.\w+)*\.(\w+_pb2))$", re.MULTILINE)
@@ -94,7 +100,8 @@ def generate(out: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         run_protoc(source, name, target)
         for path in sorted((out / name).rglob("*_pb2.py*")):
-            path.write_text(repair(path.read_text(), package, private_pool=name == "hatchet"))
+            text = repair(path.read_text(), package, private_pool=name == "hatchet")
+            path.write_text(STUB_COMMENT + text if path.suffix == ".pyi" else text)
     (out / "hatchet/_pool.py").write_text(POOL_MODULE)
     for folder in [out, *(path for path in out.rglob("*") if path.is_dir())]:
         (folder / "__init__.py").write_text("")

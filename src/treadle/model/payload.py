@@ -58,8 +58,9 @@ def check_json(
             data = data.encode("utf-8")
         except UnicodeEncodeError:
             raise InvalidInput(field, "holds half of a surrogate pair, which is no character") from None
-    if len(data) > max_bytes:
-        raise InvalidInput(field, f"is {len(data)} bytes long; at most {max_bytes} are allowed")
+    size = len(data)
+    if size > max_bytes:
+        raise InvalidInput(field, f"is {size} bytes long; at most {max_bytes} are allowed")
     try:
         value = loads(data)
     except UnicodeError:
@@ -72,7 +73,7 @@ def check_json(
         raise InvalidInput(field, f"must be a JSON object, not {_kind(value)}")
     if b"\\u0000" in data and _has_nul(data):
         raise InvalidInput(field, "holds the NUL character (\\u0000), which cannot be stored")
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+    if size > MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise InvalidInput(field, f"is nested deeper than {MAX_DEPTH} levels")
     return data
 
