@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @contextmanager
 def database_of(settings: "Settings") -> Iterator[str]:
     """A URL to connect to. An embedded database that no engine uses is started for the block and stopped after it."""
+    from treadle.model.errors import Unavailable
     from treadle.storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
     try:
@@ -23,5 +24,5 @@ def database_of(settings: "Settings") -> Iterator[str]:
             yield postgres.url
     except EmbeddedPostgresError as problem:
         raise CommandError(Exit.UNREACHABLE, str(problem)) from None
-    except OSError as problem:
-        raise CommandError(Exit.UNREACHABLE, f"cannot reach the database: {problem}") from None
+    except Unavailable as problem:
+        raise CommandError(Exit.UNREACHABLE, str(problem)) from None

@@ -106,7 +106,11 @@ def connect() -> Iterator[Engine]:
     What goes wrong in the block is turned into a message and an exit code. Nothing is sent before the first call.
     """
     try:
-        yield Engine(Gateway(discover()))
+        gateway = Gateway(discover())
+        try:
+            yield Engine(gateway)
+        finally:
+            gateway.call("closing", gateway.close, _as_is).wait()
     except model.TreadleError as problem:
         raise CommandError(_exit_of(problem), str(problem)) from None
 
