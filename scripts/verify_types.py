@@ -36,7 +36,9 @@ def complaints(report: dict[str, Any]) -> list[str]:
         if symbol["isExported"] and not symbol["isTypeKnown"]:
             found += symbol["diagnostics"]
     lines = [f"{_place(one)}: {one['message']}" for one in found if one["severity"] == "error"]
-    return list(dict.fromkeys(lines))
+    # "Partially unknown" only says that another name is to blame: show the names to blame, if there are any
+    causes = [line for line in lines if "partially unknown" not in line]
+    return sorted(set(causes or lines))
 
 
 def _place(diagnostic: dict[str, Any]) -> str:
