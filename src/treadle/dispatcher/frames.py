@@ -171,7 +171,9 @@ def report_from_frame(frame: worker_pb2.WorkerFrame, link: SessionLink) -> Repor
         try:
             check_json(output, "output", object_only=False, max_bytes=len(output), loads=orjson.loads)
         except InvalidInput as problem:
-            failed.append(Failed(done.task_id, number(done.attempt), f"InvalidOutput: {problem}", False, None, started_at))
+            failed.append(
+                Failed(done.task_id, number(done.attempt), f"InvalidOutput: {problem}", False, None, started_at)
+            )
             continue
         completed.append(Completed(done.task_id, number(done.attempt), output, started_at))
     report = Report(

@@ -8,10 +8,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from treadle.dispatcher.actions import assigned_action, cancel_action
-from treadle.dispatcher.workers import checked_id
 from treadle.engine.commands import Redeliver, WorkerChanged, WorkerJoined
 from treadle.model.errors import NotFound
 from treadle.storage import register as rows
+from treadle.wire.ids import checked_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

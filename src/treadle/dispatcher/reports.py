@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import orjson
 
 from treadle.dispatcher.frames import LEVELS, MAX_LOG_CHARS, clean_text
-from treadle.dispatcher.workers import checked_id
 from treadle.engine.commands import (
     Completed,
     Failed,
@@ -27,6 +26,7 @@ from treadle.model.payload import check_json, check_metadata
 from treadle.wire.convert import hatchet_time, time_us
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
 from treadle.wire.gen.hatchet import events_pb2
+from treadle.wire.ids import checked_id
 
 if TYPE_CHECKING:
     from treadle.engine.commands import AttemptKey, Stale
@@ -78,9 +78,7 @@ class Reports:
         return pb.ActionEventResponse(tenant_id=caller.tenant, worker_id=request.worker_id)
 
     @staticmethod
-    def _report(
-        request: pb.StepActionEvent, caller: Caller, task_id: str, attempt: int, at: float
-    ) -> Report | None:
+    def _report(request: pb.StepActionEvent, caller: Caller, task_id: str, attempt: int, at: float) -> Report | None:
         # TypeScript workers send their name here: only an id can be compared.
         worker_id = canonical_id(request.worker_id) or ""
         report = Report(caller.tenant_id, worker_id, lambda _settled, _stale, _error: None, keep_starts=True)

@@ -85,9 +85,7 @@ class Sessions:
             earlier.close()
         self._links[worker_id] = link
         self._liveness.watch(worker_id, caller.tenant_id, self._lost_after)
-        self._inbox.put_control(
-            WorkerJoined(caller.tenant_id, worker_id, link.queue_ids, link.capacity, link, in_hand)
-        )
+        self._inbox.put_control(WorkerJoined(caller.tenant_id, worker_id, link.queue_ids, link.capacity, link, in_hand))
         reader = asyncio.create_task(self._read(frames, link))
         canaries = asyncio.create_task(self._send_canaries(link))
         reader.add_done_callback(lambda _: link.close())

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import grpc
 
 from treadle.model.errors import InvalidInput, NotFound
-from treadle.model.ids import canonical_id, new_id
+from treadle.model.ids import new_id
 from treadle.model.names import check_name
 from treadle.runtime.clock import moment
 from treadle.storage import register as rows
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
+from treadle.wire.ids import checked_id
 from treadle.wire.serving import Refused
 
 if TYPE_CHECKING:
@@ -119,27 +120,13 @@ class Workers:
             if found is None:
                 raise NotFound("worker_id", f"no worker {worker_id}")
             labels = json.loads(found.labels) | _labels(request.labels)
-            await rows.set_worker_labels(
-                conn, tenant_id=caller.tenant_id, id=worker_id, labels=json.dumps(labels)
-            )
+            await rows.set_worker_labels(conn, tenant_id=caller.tenant_id, id=worker_id, labels=json.dumps(labels))
         return pb.UpsertWorkerLabelsResponse(tenant_id=caller.tenant, worker_id=worker_id)
 
     async def get_version(self, request: pb.GetVersionRequest, caller: Caller) -> pb.GetVersionResponse:
         """The version of the contract."""
         del request, caller
         return pb.GetVersionResponse(version=CONTRACT_VERSION)
-
-
-def checked_id(text: str, field: str) -> str:
-    """A UUID as it is used inside.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    found = canonical_id(text)
-    if found is None:
-        raise InvalidInput(field, f"{text[:64]!r} is not a UUID")
-    return found
 
 
 def _slots(request: pb.WorkerRegisterRequest) -> dict[str, int]:
@@ -153,6 +140,4 @@ def _slots(request: pb.WorkerRegisterRequest) -> dict[str, int]:
 
 
 def _labels(labels: Mapping[str, pb.WorkerLabels]) -> dict[str, str | int]:
-    return {
-        key: label.int_value if label.HasField("int_value") else label.str_value for key, label in labels.items()
-    }
+    return {key: label.int_value if label.HasField("int_value") else label.str_value for key, label in labels.items()}

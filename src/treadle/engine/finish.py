@@ -72,9 +72,7 @@ def end_waiting(
     error: str | None = None,
 ) -> None:
     """The run of an attempt that waited for its turn ends with this status."""
-    batch.results.append(
-        Result(kind.tenant_id, task_id, attempt, status, retries_used, None, None, None, error, None)
-    )
+    batch.results.append(Result(kind.tenant_id, task_id, attempt, status, retries_used, None, None, None, error, None))
     _tell(kind, task_id, attempt, status, None, error, batch)
 
 
@@ -90,9 +88,7 @@ def _tell(
     event = EVENTS[status]
     batch.note(event, kind.tenant_id, task_id, attempt)
     definition = kind.definition
-    batch.ends.append(
-        Ended(kind.tenant_id, task_id, kind.workflow_name, definition.readable_id, status, output, error)
-    )
+    batch.ends.append(Ended(kind.tenant_id, task_id, kind.workflow_name, definition.readable_id, status, output, error))
     payload = error if error is not None else (output or b"").decode()
     batch.happenings.append(Happening(event, task_id, attempt, definition.retries, payload))
 

@@ -22,7 +22,9 @@ async def replay(tenant_id: int, task_ids: list[str], *, catalog: Catalog, batch
     Returns:
         the runs that will run again; those that have not ended, or are not the tenant's, are left alone.
     """
-    ended = await rows.take_results(conn, ids=list(dict.fromkeys(task_ids)), tenant_id=tenant_id, input_limit=INPUT_KEPT)
+    ended = await rows.take_results(
+        conn, ids=list(dict.fromkeys(task_ids)), tenant_id=tenant_id, input_limit=INPUT_KEPT
+    )
     await catalog.load_versions(conn, (run.task.version for run in ended))
     for run in ended:
         attempt = attempt_from_columns(

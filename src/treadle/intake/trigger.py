@@ -19,7 +19,6 @@ from treadle.wire.gen.treadle.v1 import runs_pb2
 from treadle.wire.status import code_number
 
 if TYPE_CHECKING:
-
     from treadle.engine.catalog import Catalog, TaskKind
     from treadle.engine.inbox import Inbox
     from treadle.runtime.clock import Clock

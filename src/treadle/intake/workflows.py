@@ -34,9 +34,7 @@ class Workflows:
         """What this module serves."""
         return {"/v1.AdminService/PutWorkflow": self.put}
 
-    async def put(
-        self, request: pb.CreateWorkflowVersionRequest, caller: Caller
-    ) -> pb.CreateWorkflowVersionResponse:
+    async def put(self, request: pb.CreateWorkflowVersionRequest, caller: Caller) -> pb.CreateWorkflowVersionResponse:
         """Check and store a definition."""
         definition = workflow_from_proto(request)
         check_definition(definition)

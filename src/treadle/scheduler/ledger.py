@@ -124,9 +124,7 @@ class Ledger:
                 case WorkerLost():
                     for attempt in memory.running.of_worker(command.worker_id):
                         fail.lose(attempt, memory.running, batch, handed_back=False)
-                        batch.stops.append(
-                            (command.worker_id, attempt.task_id, attempt.attempt, StopReason.SUPERSEDED)
-                        )
+                        batch.stops.append((command.worker_id, attempt.task_id, attempt.attempt, StopReason.SUPERSEDED))
                     memory.lose(command.worker_id)
                     batch.after.append(command.done)
                 case Redeliver():

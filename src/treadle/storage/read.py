@@ -155,9 +155,17 @@ async def ended_runs(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[
     ]
 
 
-async def run_events(conn: Conn, *, tenant_id: int, id: str, since: datetime, limit: int) -> list[EventRow]:  # noqa: A002 - the column's name
-    """The history of one run."""
-    rows = await conn.fetch(_SQL["run_events"], tenant_id, id, since, limit)
+async def run_events(
+    conn: Conn,
+    *,
+    tenant_id: int,
+    id: str,  # noqa: A002 - the column's name
+    since: datetime,
+    until: datetime,
+    limit: int,
+) -> list[EventRow]:
+    """The history of one run between two times."""
+    rows = await conn.fetch(_SQL["run_events"], tenant_id, id, since, until, limit)
     return [EventRow(row[0], EventKind(row[1]), row[2], row[3]) for row in rows]
 
 

@@ -68,9 +68,7 @@ async def insert_version(
 ) -> VersionRow:
     """Store a new version."""
     row = _version(
-        await conn.fetchrow(
-            _SQL["insert_version"], tenant_id, id, workflow_id, content_hash, definition, created_at
-        )
+        await conn.fetchrow(_SQL["insert_version"], tenant_id, id, workflow_id, content_hash, definition, created_at)
     )
     assert row is not None
     return row
@@ -118,9 +116,7 @@ async def insert_worker(
     now: datetime,
 ) -> None:
     """Store a worker, or renew what it says of itself."""
-    await conn.execute(
-        _SQL["insert_worker"], tenant_id, id, name, protocol, actions, slots, labels, runtime, now
-    )
+    await conn.execute(_SQL["insert_worker"], tenant_id, id, name, protocol, actions, slots, labels, runtime, now)
 
 
 async def find_worker(conn: Conn, *, tenant_id: int, id: str) -> WorkerRow | None:  # noqa: A002 - the column's name

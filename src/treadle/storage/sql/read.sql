@@ -53,13 +53,13 @@ LEFT JOIN treadle.task_result r ON r.tenant_id = t.tenant_id AND r.id = t.id
 WHERE t.tenant_id = $1::integer AND t.id = ANY ($2::uuid[]);
 
 -- name: run_events :many
--- The history of one run since it was created, from the rows that tell of many runs at once.
+-- The history of one run between two times, from the rows that tell of many runs at once.
 SELECT e.at, e.kind, e.attempts[i.place] AS attempt, e.details[i.place] AS detail
 FROM treadle.event_log e
 CROSS JOIN LATERAL (SELECT array_position(e.task_ids, $2::uuid) AS place) i
-WHERE e.tenant_id = $1::integer AND e.at >= $3::timestamptz AND i.place IS NOT NULL
+WHERE e.tenant_id = $1::integer AND e.at >= $3::timestamptz AND e.at <= $4::timestamptz AND i.place IS NOT NULL
 ORDER BY e.at, e.id
-LIMIT $4::integer;
+LIMIT $5::integer;
 
 -- name: run_logs :many
 -- The first lines that a run wrote.

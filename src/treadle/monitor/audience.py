@@ -1,0 +1,172 @@
+"""Those who wait for news of runs. News is pushed; a table is read once per wait, for what ended before."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from treadle.engine.ports import Ended
+from treadle.model.errors import TreadleError
+from treadle.storage.read import ended_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from treadle.engine.catalog import Catalog
+    from treadle.engine.ports import Happening
+    from treadle.storage.database import Database
+
+_log = structlog.get_logger()
+
+_LOOKED_UP_AT_ONCE = 2000
+_RETRY_PAUSE = 0.5
+
+
+class Waiter(Protocol):
+    """Someone who waits for the ends of runs."""
+
+    def ended(self, ended: Ended) -> None:
+        """A run has ended."""
+        ...
+
+    def unknown(self, task_id: str) -> None:
+        """There is no such run in the waiter's tenant."""
+        ...
+
+
+class Follower(Protocol):
+    """Someone who follows what happens to one run."""
+
+    def happened(self, happening: Happening) -> None:
+        """Something happened to it."""
+        ...
+
+
+class RunAudience:
+    """Connects the engine's loop with those who wait.
+
+    Args:
+        database: where the results of runs are that ended before anyone asked.
+        catalog: names of their tasks.
+    """
+
+    def __init__(self, database: Database, catalog: Catalog) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._waiting: dict[tuple[int, str], list[Waiter]] = {}
+        self._following: dict[str, list[Follower]] = {}
+        self._to_look_up: dict[tuple[int, str], None] = {}
+        self._wanted = asyncio.Event()
+
+    # -- told by the loop ----------------------------------------------------------------------------------------
+
+    def tell_ended(self, ended: Sequence[Ended]) -> None:
+        """Runs have ended, durably."""
+        waiting = self._waiting
+        if waiting:
+            for entry in ended:
+                waiters = waiting.pop((entry.tenant_id, entry.task_id), None)
+                if waiters is not None:
+                    for waiter in waiters:
+                        waiter.ended(entry)
+
+    def listening(self, task_id: str) -> bool:
+        """Whether anyone follows this run."""
+        return task_id in self._following
+
+    def tell_happened(self, happenings: Sequence[Happening]) -> None:
+        """Something happened to runs."""
+        following = self._following
+        if following:
+            for happening in happenings:
+                for follower in following.get(happening.task_id, ()):
+                    follower.happened(happening)
+
+    def look_again(self) -> None:
+        """The database was away: ask it about everything that is waited for."""
+        self._to_look_up.update(dict.fromkeys(self._waiting))
+        self._wanted.set()
+
+    # -- asked by streams ----------------------------------------------------------------------------------------
+
+    def wait_for(self, tenant_id: int, task_ids: Iterable[str], waiter: Waiter) -> None:
+        """Tell `waiter` once when each of these runs has ended, also if it had ended before."""
+        for task_id in task_ids:
+            key = (tenant_id, task_id)
+            waiters = self._waiting.setdefault(key, [])
+            if waiter not in waiters:
+                waiters.append(waiter)
+            self._to_look_up[key] = None
+        self._wanted.set()
+
+    def stop_waiting(self, tenant_id: int, task_ids: Iterable[str], waiter: Waiter) -> None:
+        """A waiter has gone."""
+        for task_id in task_ids:
+            waiters = self._waiting.get((tenant_id, task_id))
+            if waiters is not None and waiter in waiters:
+                waiters.remove(waiter)
+                if not waiters:
+                    del self._waiting[tenant_id, task_id]
+
+    def follow(self, task_id: str, follower: Follower) -> None:
+        """Tell `follower` what happens to a run from now on."""
+        self._following.setdefault(task_id, []).append(follower)
+
+    def unfollow(self, task_id: str, follower: Follower) -> None:
+        """A follower has gone."""
+        followers = self._following.get(task_id)
+        if followers is not None:
+            followers.remove(follower)
+            if not followers:
+                del self._following[task_id]
+
+    def followers(self, task_id: str) -> Sequence[Follower]:
+        """Those who follow a run now."""
+        return tuple(self._following.get(task_id, ()))
+
+    async def run(self) -> None:
+        """Look up what ended before it was waited for, many runs a query, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            while self._to_look_up:
+                keys = list(self._to_look_up)[:_LOOKED_UP_AT_ONCE]
+                for key in keys:
+                    del self._to_look_up[key]
+                try:
+                    await self._look_up(keys)
+                except TreadleError as problem:
+                    _log.warning("could not look up runs that are waited for; trying again", problem=str(problem))
+                    self._to_look_up.update(dict.fromkeys(keys))
+                    await asyncio.sleep(_RETRY_PAUSE)
+
+    async def _look_up(self, keys: list[tuple[int, str]]) -> None:
+        by_tenant: dict[int, list[str]] = {}
+        for key in keys:
+            if key in self._waiting:
+                by_tenant.setdefault(key[0], []).append(key[1])
+        for tenant_id, ids in by_tenant.items():
+            async with self._database.connection() as conn:
+                rows = await ended_runs(conn, tenant_id=tenant_id, ids=ids)
+                await self._catalog.load_versions(conn, (row.version for row in rows))
+            ended = []
+            for row in rows:
+                if row.status is not None:
+                    kind = self._catalog.kind(row.version, row.step)
+                    ended.append(
+                        Ended(
+                            tenant_id,
+                            row.id,
+                            kind.workflow_name,
+                            kind.definition.readable_id,
+                            row.status,
+                            row.output,
+                            row.error,
+                        )
+                    )
+            self.tell_ended(ended)
+            for task_id in set(ids) - {row.id for row in rows}:
+                for waiter in tuple(self._waiting.get((tenant_id, task_id), ())):
+                    waiter.unknown(task_id)
