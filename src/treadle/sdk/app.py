@@ -26,6 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_GRACE = timedelta(seconds=30)
+DEFAULT_CLOSE = timedelta(seconds=5)
 
 
 class TaskDecorator(Protocol):
@@ -207,6 +208,19 @@ class Treadle:
                     self._gateway = Gateway(discover(self._token, self._url, max_message_bytes=self._max_message_bytes))
                 gateway = self._gateway
         return gateway
+
+    def close(self, timeout: timedelta = DEFAULT_CLOSE) -> None:
+        """Close the connection, from plain code; the next call opens it again. A process that ends needs no call of it.
+
+        Waits for results that are under way end with a ConnectionProblem.
+
+        Args:
+            timeout: Longest time to block.
+        """
+        with self._lock:
+            gateway, self._gateway = self._gateway, None
+        if gateway is not None and gateway.io.alive:
+            gateway.io.run(gateway.close, timeout.total_seconds())
 
     # -- working ---------------------------------------------------------------------------------------------------
 

@@ -46,7 +46,10 @@ class InputCodec:
             TypeError: A parameter is of a kind or type that cannot travel as JSON.
         """
         self.task = task
-        parameters = list(inspect.signature(function).parameters.values())[skip:]
+        parameters = [
+            parameter.replace(annotation=hints.get(parameter.name, parameter.empty))
+            for parameter in list(inspect.signature(function).parameters.values())[skip:]
+        ]
         self.signature = inspect.Signature(parameters)
         fields: dict[str, Any] = {}
         self._positional: list[str] = []

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
-from treadle.model.errors import TreadleError, Unavailable
 from treadle.sdk.call import Call
 from treadle.sdk.connection import open_channel
 from treadle.sdk.diagnose import probe
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from treadle.model.errors import TreadleError
     from treadle.sdk.connection import Connection
 
 T = TypeVar("T")
@@ -63,7 +63,6 @@ class Gateway:
         # Children are named by parent and index (or key): starting one twice yields the same run.
         self.child_starts = Starter(self, repeatable=True)
         self.results = ResultStream(self)
-        self.io.at_close(self.close)
 
     def call(self, what: str, make: Callable[[], Coroutine[Any, Any, R]], finish: Callable[[R], T]) -> Call[T]:
         """A user-facing call that runs a coroutine on the I/O thread."""
@@ -77,6 +76,7 @@ class Gateway:
         if stub is None:
             if self._channel is None:
                 self._channel = open_channel(self.connection)
+                self.io.at_close(self.close)
             method = METHODS[path]
             kind = ("stream" if method.client_streaming else "unary") + (
                 "_stream" if method.server_streaming else "_unary"
@@ -89,11 +89,13 @@ class Gateway:
         return stub
 
     async def close(self) -> None:
+        """End the channel and everything that waits on it."""
         channel, self._channel = self._channel, None
         self._methods.clear()
         self.results.stop()
         if channel is not None:
             await channel.close(grace=0)
+            self.io.forget_close(self.close)
 
     async def ready(self) -> None:
         """Return when the channel stands.
@@ -176,13 +178,12 @@ class Gateway:
                 f"the engine at {connection.target} refuses the token from {connection.token_from}: {details}. "
                 "`treadle token create` makes a new one",
             )
-        if code is grpc.StatusCode.UNAVAILABLE and not was_answered(error):
+        if code is grpc.StatusCode.UNAVAILABLE:
             return ConnectionProblem(
                 "lost",
-                f"the connection to {connection.target} broke during {path}, which may or may not have taken effect",
+                f"the connection to {connection.target} broke during {path}, which may or may not have taken effect: "
+                f"{details}",
             )
-        if code is grpc.StatusCode.UNAVAILABLE:
-            return Unavailable("", details)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return ConnectionProblem(
                 "lost", f"{connection.target} did not answer {path} in time; it may have taken effect"
@@ -210,11 +211,3 @@ def never_sent(error: grpc.aio.AioRpcError) -> bool:
     """Whether a failed call cannot have reached the engine: gRPC found no connection to send it on."""
     details = error.details() or ""
     return details.startswith(("failed to connect to all addresses", "connections to all backends failing"))
-
-
-def was_answered(error: grpc.aio.AioRpcError) -> bool:
-    """Whether an UNAVAILABLE status came from the engine itself, rather than from a broken connection.
-
-    A status made up by the local library has no headers of the server with it.
-    """
-    return len(error.initial_metadata() or ()) > 0 or len(error.trailing_metadata() or ()) > 0

@@ -117,6 +117,10 @@ class IoThread:
         """Run a coroutine on the I/O thread and settle the reply with what comes of it."""
         self.loop.call_soon_threadsafe(self.spawn, self._answer(make, reply))
 
+    def run(self, make: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
+        """Run a coroutine on the I/O thread and block until it is done; from any other thread."""
+        return asyncio.run_coroutine_threadsafe(make(), self.loop).result(seconds)
+
     async def _answer(self, make: Callable[[], Coroutine[Any, Any, T]], reply: Reply[T]) -> None:
         try:
             value = await make()
@@ -138,6 +142,10 @@ class IoThread:
     def at_close(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have this awaited before the loop ends."""
         self._closing.append(close)
+
+    def forget_close(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Take back `at_close`."""
+        self._closing.remove(close)
 
     async def _close(self) -> None:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
