@@ -28,4 +28,4 @@ def migrate(
         return
     for name in applied:
         print(name)
-    note(f"{len(applied)} migrations applied" if applied else "the schema is up to date")
+    note(f"applied: {len(applied)}" if applied else "the schema is up to date")

@@ -210,6 +210,8 @@ class Bench:
 
 def run_bench(plan: BenchPlan) -> dict[str, Any]:
     """Measure in a fresh folder that is removed afterwards."""
+    # Asked to end, leave nothing behind: neither processes nor the folder.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="treadle-bench-", dir=plan.parent_dir) as folder:
         # The embedded database runs as another user when this one is root.
         Path(folder).chmod(0o711)
