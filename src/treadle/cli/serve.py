@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from treadle.cli.exits import CommandError, Exit
 from treadle.cli.extras import require_server
 from treadle.cli.options import DatabaseUrl, DataDir, make_settings
 from treadle.cli.parent import end_with_parent
@@ -46,8 +47,13 @@ def serve(
     )
     import uvloop
 
+    from treadle.model.errors import Unavailable
     from treadle.runtime import log
     from treadle.server.boot import run_engine
+    from treadle.storage.embedded import EmbeddedPostgresError
 
     log.configure(settings.log_level, settings.log_format)
-    uvloop.run(run_engine(settings))
+    try:
+        uvloop.run(run_engine(settings))
+    except (Unavailable, EmbeddedPostgresError, OSError) as problem:
+        raise CommandError(Exit.UNREACHABLE, str(problem)) from problem

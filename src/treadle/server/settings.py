@@ -42,9 +42,7 @@ class Settings(BaseSettings):
     roles: Annotated[tuple[str, ...], NoDecode] = Field(
         default=ROLES, description="Which parts of the engine this process runs, separated by commas."
     )
-    ready_file: Path | None = Field(
-        default=None, description="File to write once the engine is ready for work."
-    )
+    ready_file: Path | None = Field(default=None, description="File to write once the engine is ready for work.")
     max_message_bytes: int = Field(
         default=4 * 1024 * 1024, ge=64 * 1024, le=1024**3, description="Largest gRPC message, both ways."
     )
@@ -54,9 +52,7 @@ class Settings(BaseSettings):
     session_lost_after: float = Field(
         default=5.0, gt=0, description="A worker on a session stream is lost after this silence."
     )
-    canary_interval: float = Field(
-        default=1.0, gt=0, description="Pause between two canaries on a session stream."
-    )
+    canary_interval: float = Field(default=1.0, gt=0, description="Pause between two canaries on a session stream.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = Field(default_factory=_log_format_for_this_process)
 
