@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Installed packages are somebody else's code, and caches hold none.
-SKIPPED_FOLDERS = frozenset({"site-packages", "__pycache__"})
 TOP_LEVEL = "(top level)"
 LARGEST_KEPT = 10
 
@@ -95,8 +93,10 @@ def find_packages(root: Path) -> list[str]:
     """Each folder under `root` that holds source files, named with dots; the one with most bytes first."""
     weights: Counter[str] = Counter()
     for path in root.rglob("*.py"):
-        if SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts):
-            weights[_package_name(root, path)] += path.stat().st_size
+        folders = path.relative_to(root).parts[:-1]
+        # What cannot be imported is no package: `site-packages` and folders with a version in their name.
+        if all(folder.isidentifier() for folder in folders):
+            weights[".".join(folders) or TOP_LEVEL] += path.stat().st_size
     return sorted(weights, key=lambda package: (-weights[package], package))
 
 
@@ -160,10 +160,6 @@ def module_name(root: Path, path: Path) -> str:
     """`root/json/decoder.py` is `json.decoder`, and `root/json/__init__.py` is `json`."""
     parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-
-
-def _package_name(root: Path, path: Path) -> str:
-    return ".".join(path.relative_to(root).parts[:-1]) or TOP_LEVEL
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, int]]:
