@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 import grpc.aio
-import uvloop
 
+from treadle.sdk.io import io_thread
 from treadle.wire.contract import METHODS
 from treadle.wire.gen.hatchet import dispatcher_pb2
 from treadle.wire.gen.hatchet.v1 import workflows_pb2
@@ -32,6 +31,14 @@ T = TypeVar("T")
 Key = tuple[str, int]
 
 TOKEN = "peer-token"
+
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),
+    # Clients ping every 10 s, also while nothing happens.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+]
 
 
 @dataclass
@@ -94,36 +101,23 @@ class PeerEngine:
         self._ids = itertools.count(1)
         self._worker_ids = itertools.count(1)
         self._known_workers: set[str] = set()
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        # gRPC loses events when two loops of one process use grpc.aio, so the peer shares the loop of the SDK.
+        self._loop = io_thread().loop
         self._server: grpc.aio.Server | None = None
-        self._thread = threading.Thread(target=self._main, name="peer", daemon=True)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait(10)
+        self.up()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.down()
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _main(self) -> None:
-        self._loop = loop = uvloop.new_event_loop()
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(self._up())
-        self._ready.set()
-        loop.run_forever()
-        loop.close()
 
     async def _up(self) -> None:
-        self._server = server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = server = grpc.aio.server(options=_OPTIONS)
         handlers: dict[str, Any] = {
             "/v1.AdminService/PutWorkflow": self._put,
             "/treadle.v1.Runs/Start": self._start,
@@ -175,7 +169,6 @@ class PeerEngine:
 
     def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the peer's loop, from a test."""
-        assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(function(), self._loop).result(20)
 
     def do(self, function: Callable[[], T]) -> T:
