@@ -4,7 +4,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from hatchet_sdk import Hatchet
 from hatchet_sdk.clients.admin import RunStatus
 from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
@@ -20,8 +19,8 @@ from tests.wire_edge.raw import RawClient
 CANCEL = "/v1.AdminService/CancelTasks"
 
 
-def _an_hour_ago() -> Timestamp:
-    return Timestamp(seconds=int(time.time()) - 3600)
+def _an_hour_ago() -> dict[str, int]:
+    return {"seconds": int(time.time()) - 3600}
 
 
 async def test_a_running_async_task_is_cancelled(

@@ -3,7 +3,6 @@
 import time
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 from hatchet_sdk import Hatchet
 from hatchet_sdk.clients.admin import RunStatus
 from hatchet_sdk.exceptions import FailedTaskRunExceptionGroup
@@ -96,7 +95,7 @@ async def test_replay_by_filter_takes_only_what_matches(
     answer = await raw.call(
         REPLAY,
         filter={
-            "since": Timestamp(seconds=int(time.time()) - 3600),
+            "since": {"seconds": int(time.time()) - 3600},
             "statuses": ["FAILED"],
             "additional_metadata": [f"batch:{mark}"],
         },

@@ -63,7 +63,7 @@ BAD_WORKFLOWS = {
     "an event key of nothing": Case("event_triggers[0]", {"event_triggers": [""]}),
     "priority too high": Case("default_priority", {"default_priority": 4}),
     "concurrency of nothing": Case("concurrency", {"concurrency": {"expression": "input.key", "max_runs": 0}}),
-    "concurrency by bad CEL": Case("concurrency_arr[0]", {"concurrency_arr": [{"expression": "input.("}]}),
+    "concurrency by bad CEL": Case("concurrency[0]", {"concurrency_arr": [{"expression": "input.("}]}),
     "rate limit by bad CEL": Case(
         "tasks[1].rate_limits[0]",
         with_task(rate_limits=[{"key": "k", "key_expr": "))", "limit_values_expr": "10"}]),
@@ -88,7 +88,7 @@ async def test_a_bad_workflow_is_refused(engine: EngineProcess, raw: RawClient, 
 
 BAD_WORKERS = {
     "slots both ways": Case("slot", {"slots": 5, "slot_config": {"default": 5}}),
-    "slots negative": Case("slots", {"slots": -1}),
+    "slots negative": Case("slot", {"slots": -1}),
     "a slot type with a negative count": Case("slot_config", {"slot_config": {"default": -5}}),
     "no name": Case("worker_name", {"worker_name": ""}),
     "a name with NUL": Case("worker_name", {"worker_name": "a\x00b"}),
