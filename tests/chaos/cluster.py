@@ -27,7 +27,7 @@ class Cluster:
         self.engine = EngineProcess(folder / "data")
         self.effects_folder = folder / "effects"
         self._logs = folder
-        self._wanted_workers = workers
+        self.wanted_workers = workers
         self._workers: list[subprocess.Popen[bytes]] = []
         self._started = 0
 
@@ -73,6 +73,12 @@ class Cluster:
             )
         self._workers.append(process)
 
+    def check_workers(self) -> None:
+        """Raises RuntimeError when a worker has ended by itself."""
+        for worker in self._workers:
+            if worker.poll() is not None:
+                raise RuntimeError(f"a worker ended by itself, with code {worker.returncode}")
+
     def effect_bytes(self) -> int:
         return count_bytes(self.effects_folder)
 
@@ -85,7 +91,7 @@ class Cluster:
     async def __aenter__(self) -> Self:
         self.effects_folder.mkdir(parents=True)
         await asyncio.to_thread(self.engine.start)
-        for _ in range(self._wanted_workers):
+        for _ in range(self.wanted_workers):
             self.start_worker()
         return self
 

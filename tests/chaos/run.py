@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 180.0
 REST_SECONDS = 60.0
+REGISTERED_SECONDS = 30.0
 # A start and an effect line of one run, both written by `EffectLog.write`.
 BYTES_PER_RUN = 2 * 75
 
@@ -47,6 +48,7 @@ async def run_round(plan: Round, fault: Fault, folder: Path) -> None:
         load = LoadClient(client, plan.runs)
         try:
             async with asyncio.timeout(ROUND_SECONDS):
+                await _workers_are_ready(cluster)
                 await _work_under_faults(plan, fault, cluster, load, random)
                 history = await _come_to_rest(cluster, load)
         except BaseException as problem:
@@ -54,6 +56,21 @@ async def run_round(plan: Round, fault: Fault, folder: Path) -> None:
             raise
     problems = check(history)
     assert not problems, f"seed {plan.seed}:\n" + "\n".join(problems)
+
+
+async def _workers_are_ready(cluster: Cluster) -> None:
+    connection = await asyncpg.connect(cluster.engine.database_url)
+
+    async def registered() -> int:
+        cluster.check_workers()
+        workers = await connection.fetchval("SELECT count(*) FROM treadle.worker")
+        assert workers >= cluster.wanted_workers
+        return int(workers)
+
+    try:
+        await eventually(registered, timeout=REGISTERED_SECONDS)
+    finally:
+        await connection.close()
 
 
 async def _work_under_faults(plan: Round, fault: Fault, cluster: Cluster, load: LoadClient, random: Random) -> None:
@@ -75,10 +92,12 @@ async def _work_under_faults(plan: Round, fault: Fault, cluster: Cluster, load: 
 async def _come_to_rest(cluster: Cluster, load: LoadClient) -> History:
     connection = await asyncpg.connect(cluster.engine.database_url)
 
-    async def nothing_is_in_progress() -> None:
+    async def nothing_is_in_progress() -> dict[str, int]:
         # Runs of broken start calls were awaited by nobody, so the client's end is not the end of the work.
         assert await count_unended(connection) == 0
-        assert not any((await count_unfinished(connection)).values())
+        unfinished = await count_unfinished(connection)
+        assert not any(unfinished.values())
+        return unfinished
 
     try:
         await eventually(nothing_is_in_progress, timeout=REST_SECONDS)

@@ -2,8 +2,8 @@
 
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from tests.chaos.effects import EffectLog, Mark
 from tests.chaos.plan import EFFECTS_FOLDER_VARIABLE, TASK, expected_value, planned_failures
@@ -13,7 +13,8 @@ app = Treadle()
 _log = EffectLog(Path(os.environ[EFFECTS_FOLDER_VARIABLE]))
 
 
-class Effect(TypedDict):
+@dataclass(frozen=True, slots=True)
+class Effect:
     """A run's output. The nonce leads back to the execution that made it."""
 
     value: int
