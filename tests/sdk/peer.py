@@ -83,10 +83,13 @@ class PeerSession:
 class PeerEngine:
     """The engine. Use as a context manager; `call` runs code on its loop."""
 
-    def __init__(self, port: int = 0, *, max_message_bytes: int = 0, canary_ms: int = 1000) -> None:
+    def __init__(
+        self, port: int = 0, *, max_message_bytes: int = 0, canary_ms: int = 1000, lost_ms: int = 60_000
+    ) -> None:
         self.port = port
         self.max_message_bytes = max_message_bytes
         self.canary_ms = canary_ms
+        self.lost_ms = lost_ms
         self.definitions: dict[str, workflows_pb2.CreateWorkflowVersionRequest] = {}
         self.puts = 0
         self.runs: dict[str, PeerRun] = {}
@@ -331,7 +334,7 @@ class PeerEngine:
                 worker_id=session.worker_id,
                 engine_version="peer",
                 canary_interval_ms=self.canary_ms,
-                lost_after_ms=5000,
+                lost_after_ms=self.lost_ms,
                 max_message_bytes=self.max_message_bytes,
             )
         )

@@ -71,10 +71,7 @@ class InputCodec:
         if self._spread is not None:
             value_type: Any = hints.get(self._spread, Any)
             self._extra_adapter = _adapter(task, self._spread, dict[str, value_type])
-        for name, annotation in fields.items():
-            _check_annotation(task, name, annotation)
-        record = _make_record(f"{task} input", fields)
-        self._adapter = _adapter(task, "input", record) if fields else None
+        self._adapter = _record_adapter(task, fields) if fields else None
         # A task of one plain parameter list needs no argument juggling when it is called by name only.
         self._simple = not self._positional and self._spread is None
 
@@ -253,8 +250,13 @@ def resolve_hints(function: Callable[..., object]) -> dict[str, Any]:
         ) from None
 
 
-def _check_annotation(task: str, name: str, annotation: Any) -> None:
-    _adapter(task, name, get_args(annotation)[0] if get_origin(annotation) is NotRequired else annotation)
+def _record_adapter(task: str, fields: Mapping[str, Any]) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(_make_record(f"{task} input", fields))
+    except PydanticSchemaGenerationError:
+        for name, annotation in fields.items():  # the one to blame raises
+            _adapter(task, name, get_args(annotation)[0] if get_origin(annotation) is NotRequired else annotation)
+        raise
 
 
 def _adapter(task: str, what: str, annotation: Any) -> TypeAdapter[Any]:

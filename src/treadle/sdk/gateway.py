@@ -14,7 +14,7 @@ from treadle.sdk.connection import open_channel
 from treadle.sdk.diagnose import probe
 from treadle.sdk.errors import ConnectionProblem
 from treadle.sdk.io import io_thread
-from treadle.sdk.pauses import Pauses
+from treadle.sdk.pauses import Pauses, told_to_stop
 from treadle.sdk.results import ResultStream
 from treadle.sdk.starts import Starter
 from treadle.wire.contract import METHODS
@@ -167,6 +167,10 @@ class Gateway:
                 if not again or time.monotonic() + wait > deadline:
                     raise self.explain(error, path) from None
                 await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                if told_to_stop():
+                    raise
+                raise self._lost(path, "cancelled by the other side") from None
 
     def explain(self, error: grpc.aio.AioRpcError, path: str) -> TreadleError:
         """The error a user should see for a gRPC status."""
@@ -179,11 +183,7 @@ class Gateway:
                 "`treadle token create` makes a new one",
             )
         if code is grpc.StatusCode.UNAVAILABLE:
-            return ConnectionProblem(
-                "lost",
-                f"the connection to {connection.target} broke during {path}, which may or may not have taken effect: "
-                f"{details}",
-            )
+            return self._lost(path, details)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return ConnectionProblem(
                 "lost", f"{connection.target} did not answer {path} in time; it may have taken effect"
@@ -192,6 +192,13 @@ class Gateway:
         if colon and " " not in field:
             return error_of(int(code.value[0]), field, message)
         return error_of(int(code.value[0]), "", details or f"{path}: {code.name}")
+
+    def _lost(self, path: str, details: str) -> ConnectionProblem:
+        return ConnectionProblem(
+            "lost",
+            f"the connection to {self.connection.target} broke during {path}, which may or may not have taken effect: "
+            f"{details}",
+        )
 
     async def get_run(self, run_id: str) -> runs_pb2.RunDetail:
         detail: runs_pb2.RunDetail = await self.unary(

@@ -1,7 +1,8 @@
-"""How long to wait before trying again."""
+"""How long to wait before trying again, and whether to."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 _FIRST, _LONGEST = 0.05, 2.0
@@ -22,3 +23,13 @@ class Pauses:
 
     def reset(self) -> None:
         self._next = self._first
+
+
+def told_to_stop() -> bool:
+    """Whether this asyncio task is being cancelled.
+
+    gRPC raises CancelledError also for a call that the other side, or a timer of ours, has ended; that is a break like any
+    other, and must not pass for the end of the task.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -10,7 +10,7 @@ import grpc.aio
 
 from treadle.sdk.errors import ConnectionProblem
 from treadle.sdk.io import Reply, settle_all
-from treadle.sdk.pauses import Pauses
+from treadle.sdk.pauses import Pauses, told_to_stop
 from treadle.wire.gen.treadle.v1 import runs_pb2
 
 if TYPE_CHECKING:
@@ -68,26 +68,33 @@ class ResultStream:
     async def _run(self) -> None:
         pauses = Pauses()
         try:
-            while True:
-                try:
-                    await self._gateway.ready()
-                    if await self._stream():
-                        pauses.reset()
-                except ConnectionProblem as problem:
-                    # Results wait as long as their callers do: an engine that was there is expected back.
-                    if problem.mistake != "not-running" or not self._gateway.was_ready:
-                        raise
-                except grpc.aio.AioRpcError as error:
-                    if error.code() not in _HEALS:
-                        raise self._gateway.explain(error, _PATH) from None
-                if not self._waiters:
-                    return
-                await asyncio.sleep(pauses.next())
+            while self._waiters:
+                if await self._one_stream():
+                    pauses.reset()
+                if self._waiters:
+                    await asyncio.sleep(pauses.next())
         except asyncio.CancelledError:
             self._fail(ConnectionProblem("lost", "the connection was closed while a result was awaited"))
             raise
-        except Exception as error:  # noqa: BLE001 - it belongs to the caller
+        except Exception as error:  # noqa: BLE001 - it belongs to the callers
             self._fail(error)
+
+    async def _one_stream(self) -> bool:
+        """Stream until it breaks; returns whether it brought anything, raises what does not heal by waiting."""
+        try:
+            await self._gateway.ready()
+            return await self._stream()
+        except ConnectionProblem as problem:
+            # Results wait as long as their callers do: an engine that was there is expected back.
+            if problem.mistake != "not-running" or not self._gateway.was_ready:
+                raise
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _HEALS:
+                raise self._gateway.explain(error, _PATH) from None
+        except asyncio.CancelledError:
+            if told_to_stop():
+                raise
+        return False
 
     def _fail(self, error: Exception) -> None:
         replies = [reply for waiters in self._waiters.values() for reply in waiters]

@@ -16,9 +16,10 @@ import grpc
 import grpc.aio
 
 from treadle import __version__
+from treadle.model.errors import TreadleError
 from treadle.sdk.context import CancelReason, Context
 from treadle.sdk.errors import ConnectionProblem
-from treadle.sdk.pauses import Pauses
+from treadle.sdk.pauses import Pauses, told_to_stop
 from treadle.sdk.results import EOF
 from treadle.sdk.worker.ledger import Execution
 from treadle.sdk.worker.registration import DEFAULT_SLOT, action_of
@@ -37,7 +38,7 @@ logger = logging.getLogger("treadle.worker")
 
 _PATH = "/treadle.v1.Worker/Session"
 _WELCOME_SECONDS = 10.0
-_TICK_SECONDS = 1.0
+_SHORTEST_SILENCE_SECONDS = 3.0
 _OWN_DEADLINE_SECONDS = 10.0
 """How much later than the engine the worker itself gives up on an attempt: for when it is cut off."""
 
@@ -115,25 +116,33 @@ class Session:
         """
         pauses = Pauses(0.1, 5.0)
         while not self._finishing:
-            try:
-                await self._gateway.ready()
-                if not self._prepared:
-                    await self._prepare()
-                    self._prepared = True
-                await self._live()
-            except ConnectionProblem as problem:
-                if problem.mistake in _NEVER_HEALS:
-                    raise
-                self._complain(str(problem))
-            except grpc.aio.AioRpcError as error:
-                self._judge(error)
-            except TimeoutError:
-                self._complain("the engine does not answer")
+            await self._one_stream()
             if self.connected:
                 self.connected = False
                 pauses.reset()
             if not self._finishing:
                 await asyncio.sleep(pauses.next())
+
+    async def _one_stream(self) -> None:
+        """Work until the stream ends or breaks; raises what does not heal by waiting."""
+        try:
+            await self._gateway.ready()
+            if not self._prepared:
+                await self._prepare()
+                self._prepared = True
+            await self._live()
+        except ConnectionProblem as problem:
+            if problem.mistake in _NEVER_HEALS:
+                raise
+            self._complain(str(problem))
+        except grpc.aio.AioRpcError as error:
+            self._judge(error)
+        except TimeoutError:
+            self._complain("the engine does not answer")
+        except asyncio.CancelledError:
+            if told_to_stop():
+                raise
+            self._complain("the session was cut off")
 
     def _judge(self, error: grpc.aio.AioRpcError) -> None:
         if error.code() is grpc.StatusCode.NOT_FOUND:
@@ -153,7 +162,9 @@ class Session:
         """One life of the stream."""
         call = self._gateway.stub(_PATH)(metadata=self._gateway.connection.metadata)
         writer: asyncio.Task[None] | None = None
-        watch: asyncio.TimerHandle | None = None
+        preparing: asyncio.Task[None] | None = None
+        self._heard = time.monotonic()
+        watch = asyncio.ensure_future(self._listen_for_silence(call))
         try:
             del self._hello.in_hand[:]
             self._hello.in_hand.extend(self._ledger.resume())
@@ -163,19 +174,20 @@ class Session:
             if first is EOF:
                 raise TimeoutError
             self._welcome(first.welcome)
+            if not self._prepared:
+                # The engine does not know this worker any more, so perhaps not its tasks either.
+                preparing = asyncio.ensure_future(self._prepare_again())
             writer = asyncio.ensure_future(self._write(call))
-            self._heard = time.monotonic()
-            watch = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._listen_for_silence, call)
             self._take(first)
             while (frame := await call.read()) is not EOF:
                 self._heard = time.monotonic()
                 self._take(frame)
         finally:
-            if writer is not None:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
-            if watch is not None:
-                watch.cancel()
+            for task in (writer, preparing):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+            watch.cancel()
             call.cancel()
 
     def _welcome(self, welcome: worker_pb2.Welcome) -> None:
@@ -188,16 +200,25 @@ class Session:
         if welcome.max_message_bytes:
             self._ledger.max_bytes = min(welcome.max_message_bytes, self._gateway.connection.max_message_bytes)
         # The engine speaks at least once per canary interval: much longer without a word, and the stream is dead.
-        self._silence = max(3 * welcome.canary_interval_ms, welcome.lost_after_ms, 3000) / 1000
+        self._silence = max(
+            _SHORTEST_SILENCE_SECONDS, max(3 * welcome.canary_interval_ms, welcome.lost_after_ms) / 1000
+        )
         self.connected = True
         self._on_ready(welcome.worker_id)
 
-    def _listen_for_silence(self, call: Any) -> None:
-        if time.monotonic() - self._heard > self._silence:
-            logger.warning("nothing heard from the engine for %.0f s", self._silence)
-            call.cancel()
-            return
-        asyncio.get_running_loop().call_later(_TICK_SECONDS, self._listen_for_silence, call)
+    async def _prepare_again(self) -> None:
+        try:
+            await self._prepare()
+            self._prepared = True
+        except TreadleError as error:
+            # The session goes on with what the engine knows; the next stream tries again.
+            self._complain(f"the tasks could not be registered again: {error}")
+
+    async def _listen_for_silence(self, call: Any) -> None:
+        while (left := self._heard + self._silence - time.monotonic()) > 0:  # noqa: ASYNC110 - the time moves on its own
+            await asyncio.sleep(left)
+        self._complain(f"nothing was heard from the engine for {self._silence:g} s")
+        call.cancel()
 
     async def _write(self, call: Any) -> None:
         """Send what there is; what comes up while a frame is on its way goes into the next one."""
