@@ -42,9 +42,13 @@ class Engine:
     def start(self, run: runs_pb2.NewRun) -> str:
         """Start one run; its id."""
         outcome = self._wait(lambda: self._gateway.starts.start([run]))[0]
-        if isinstance(outcome, model.TreadleError):
-            raise outcome
-        return outcome
+        if isinstance(outcome, str):
+            return outcome
+        # Here it is one run that was asked for, not the first of many.
+        field = outcome.field.removeprefix("runs[0].")
+        if field == "name":
+            raise model.NotFound("", outcome.message)
+        raise type(outcome)(field, outcome.message)
 
     def result(self, run_id: str, timeout: timedelta | None) -> runs_pb2.RunResult:
         """Wait until a run has ended. An engine that goes away meanwhile is waited for too."""

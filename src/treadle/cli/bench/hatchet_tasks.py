@@ -1,9 +1,10 @@
 """The task of the benchmark, for the official Hatchet SDK. Run as a module it is the worker."""
 
+import logging
 import os
 from pathlib import Path
 
-from hatchet_sdk import Context, Hatchet
+from hatchet_sdk import ClientConfig, Context, Hatchet
 from pydantic import BaseModel
 
 from treadle.cli.bench.tasks import STARTED
@@ -12,7 +13,11 @@ from treadle.cli.parent import end_with_parent
 
 _started = Times(Path(os.environ[STARTED])) if STARTED in os.environ else None
 
-hatchet = Hatchet()
+# A line of log for each step of each run would be measured too.
+_logger = logging.getLogger("hatchet-bench")
+_logger.setLevel(logging.WARNING)
+
+hatchet = Hatchet(config=ClientConfig(logger=_logger))
 
 
 class Number(BaseModel):
