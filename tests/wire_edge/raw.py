@@ -11,7 +11,7 @@ import grpc.aio
 from treadle.wire.contract import METHODS, Method
 
 CALL_SECONDS = 15.0
-END: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs leave it out
+_LOST = "Internal error from Core"
 
 
 def any_id() -> str:
@@ -92,9 +92,15 @@ class RawClient:
             return await self.call(path, request)
         if not method.client_streaming:
             return await self.subscribe(path, request).read()
-        call = self.converse(path)
-        await call.write(request)
-        return await call.read()
+        while True:
+            call = self.converse(path)
+            try:
+                await call.write(request)
+                return await call.read()
+            except grpc.aio.AioRpcError as error:
+                # A refusal that arrives during the write gets lost in the library: ask again.
+                if error.details() != _LOST:
+                    raise
 
 
 def _coders(method: Method) -> tuple[Any, Any]:

@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-from typing import Any
 
 import grpc
 import pytest
 
-from tests.wire_edge.raw import END, RawClient, any_id, refusal
+from tests.wire_edge.raw import RawClient, any_id, refusal
 from tests.wire_edge.stored import rows_stored
-from tests.wire_edge.workers import COMPLETED, STARTED, RawWorker
+from tests.wire_edge.workers import COMPLETED, RawWorker
 from treadle.testing.engine import EngineProcess
 
 RUNS = "/Dispatcher/SubscribeToWorkflowRuns"
@@ -76,37 +75,13 @@ async def test_the_result_of_a_cancelled_run_has_an_empty_error(raw: RawClient, 
     assert not result.HasField("output")
 
 
-async def read_all(call: Any, events: list[Any]) -> None:
-    while (event := await call.read()) is not END:
-        events.append(event)
+async def test_events_by_metadata_are_not_there_yet(raw: RawClient) -> None:
+    refused = await refusal(
+        raw.first_answer(EVENTS, raw.new(EVENTS, additional_meta_key="session", additional_meta_value="1"))
+    )
 
-
-async def test_events_by_metadata_are_those_of_the_runs_that_carry_it(raw: RawClient, task_name: str) -> None:
-    """It ends with the run: the only one with this value."""
-    step_run, workflow_run = 1, 2
-    started, completed, chunk = 1, 2, 6
-    value = any_id()
-    events: list[Any] = []
-    async with RawWorker(raw, task_name) as worker, asyncio.timeout(READ_SECONDS):
-        run_id = await raw.trigger(task_name, additional_metadata=json.dumps({"session": value}))
-        other = await raw.trigger(task_name, additional_metadata='{"session": "another"}')
-        call = raw.subscribe(EVENTS, raw.new(EVENTS, additional_meta_key="session", additional_meta_value=value))
-        reader = asyncio.create_task(read_all(call, events))
-        actions = [await worker.next_action() for _ in range(2)]
-        while not events:  # the subscription takes a moment
-            for each in (other, run_id):
-                await raw.call("/EventsService/PutStreamEvent", task_run_external_id=each, message=b"hello")
-        for action in actions:
-            await worker.send(action, STARTED)
-            await worker.send(action, COMPLETED, "{}")
-        await reader
-
-    assert {event.workflow_run_id for event in events} == {run_id}
-    assert {action.workflow_run_id for action in actions} == {run_id, other}
-    kinds = [(event.resource_type, event.event_type) for event in events]
-    assert kinds[-2:] == [(step_run, completed), (workflow_run, completed)]
-    assert set(kinds[:-2]) <= {(step_run, started), (step_run, chunk)}
-    assert [event.hangup for event in events].index(True) == len(events) - 1
+    assert refused.code is grpc.StatusCode.UNIMPLEMENTED
+    assert "additional_meta_key" in refused.details
 
 
 async def test_a_stream_of_events_must_say_of_what(raw: RawClient) -> None:
