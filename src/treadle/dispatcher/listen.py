@@ -99,14 +99,14 @@ class Listeners:
         found = self._open.get(worker_id)
         return found is not None and found.tenant_id == tenant_id
 
-    def close(self, worker_id: str, tenant_id: int) -> bool:
+    def close_one(self, worker_id: str, tenant_id: int) -> bool:
         """Close a worker's stream; False when there is none."""
         if not self.serves(worker_id, tenant_id):
             return False
         self._open[worker_id].close()
         return True
 
-    def close_all(self) -> None:
+    def close(self) -> None:
         """The engine is stopping: workers open their streams again on the next one."""
         for listener in self._open.values():
             listener.close()

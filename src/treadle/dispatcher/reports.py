@@ -23,6 +23,7 @@ from treadle.model.durations import parse_duration_ms
 from treadle.model.errors import InvalidInput, NotFound
 from treadle.model.ids import canonical_id
 from treadle.model.payload import check_json, check_metadata
+from treadle.storage.trigger import existing_tasks
 from treadle.wire.convert import hatchet_time, time_us
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
 from treadle.wire.gen.hatchet import events_pb2
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from treadle.engine.commands import AttemptKey, Stale
     from treadle.engine.inbox import Inbox
     from treadle.engine.running import RunningView
+    from treadle.storage.database import Database
     from treadle.wire.serving import Caller, Handlers
 
 
@@ -41,10 +43,12 @@ class Reports:
     Args:
         inbox: the engine's loop.
         running: which attempts run.
+        database: where tasks are that do not run.
     """
 
-    def __init__(self, inbox: Inbox, running: RunningView) -> None:
+    def __init__(self, inbox: Inbox, running: RunningView, database: Database) -> None:
         self._inbox = inbox
+        self._database = database
         self._running = running
 
     def handlers(self) -> Handlers:
@@ -64,18 +68,25 @@ class Reports:
         at = time_us(request.event_timestamp, "event_timestamp") / 1e6 if request.HasField("event_timestamp") else 0.0
         report = self._report(request, caller, task_id, attempt, at)
         if report is not None:
-            done = asyncio.get_running_loop().create_future()
+            done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-            def answer(_settled: list[AttemptKey], _stale: list[Stale], error: BaseException | None) -> None:
+            def answer(_settled: list[AttemptKey], stale: list[Stale], error: BaseException | None) -> None:
                 if error is None:
-                    resolve(done, None)
+                    resolve(done, bool(stale))
                 else:
                     reject(done, error)
 
             report.answer = answer
             await self._inbox.put_when_room(report)
-            await done
+            if await done:
+                await self._check_known(task_id, caller)
         return pb.ActionEventResponse(tenant_id=caller.tenant, worker_id=request.worker_id)
+
+    async def _check_known(self, task_id: str, caller: Caller) -> None:
+        """A report that changed nothing is fine when its attempt is over, and an error when its task never was."""
+        async with self._database.connection() as conn:
+            if not await existing_tasks(conn, tenant_ids=[caller.tenant_id], ids=[task_id]):
+                raise InvalidInput("task_run_external_id", f"no task {task_id}")
 
     @staticmethod
     def _report(request: pb.StepActionEvent, caller: Caller, task_id: str, attempt: int, at: float) -> Report | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from treadle.dispatcher.frames import SessionLink, report_from_frame
-from treadle.engine.commands import Report, WorkerChanged, WorkerJoined
+from treadle.engine.commands import Report, WorkerChanged, WorkerJoined, resolve
 from treadle.model.errors import InvalidInput, TreadleError
 from treadle.model.ids import is_id, new_id
 from treadle.model.names import check_name
@@ -71,10 +71,11 @@ class Sessions:
         """What this module serves."""
         return {"/treadle.v1.Worker/Session": self.session}
 
-    def goodbye(self) -> None:
+    def close(self) -> None:
         """Ask every connected worker to connect again: this engine is stopping."""
         for link in self._links.values():
             link.goodbye()
+            link.close()
 
     async def session(self, frames: AsyncIterator[worker_pb2.WorkerFrame], caller: Caller, stream: Stream) -> None:
         """Serve one worker until its stream ends."""
@@ -164,7 +165,7 @@ class Sessions:
                 self._inbox.put_control(WorkerChanged(link.worker_id, link, available=False))
         # The worker has closed its side: whatever it reported before must still be settled.
         settled = asyncio.get_running_loop().create_future()
-        last = Report(link.tenant_id, link.worker_id, lambda _settled, _stale, _error: settled.set_result(None))
+        last = Report(link.tenant_id, link.worker_id, lambda _settled, _stale, _error: resolve(settled, None))
         try:
             await self._inbox.put_when_room(last)
             await settled

@@ -61,6 +61,9 @@ class Workers:
     async def register(self, request: pb.WorkerRegisterRequest, caller: Caller) -> pb.WorkerRegisterResponse:
         """Store a new worker."""
         name = check_name(request.worker_name, "worker_name")
+        for index, action in enumerate(request.actions):
+            if not action.strip() or "\0" in action:
+                raise InvalidInput(f"actions[{index}]", "must be the name of an action")
         actions = sorted({action.lower() for action in request.actions})
         worker_id = new_id()
         runtime = request.runtime_info
@@ -104,7 +107,7 @@ class Workers:
     async def unsubscribe(self, request: pb.WorkerUnsubscribeRequest, caller: Caller) -> pb.WorkerUnsubscribeResponse:
         """Close a worker's stream."""
         worker_id = checked_id(request.worker_id, "worker_id")
-        if not self._listeners.close(worker_id, caller.tenant_id):
+        if not self._listeners.close_one(worker_id, caller.tenant_id):
             async with self._database.connection() as conn:
                 if await rows.find_worker(conn, tenant_id=caller.tenant_id, id=worker_id) is None:
                     raise NotFound("worker_id", f"no worker {worker_id}")

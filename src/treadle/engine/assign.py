@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind
-from treadle.runtime.clock import moment
 from treadle.storage import assign as rows
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ async def write(chosen: list[Attempt], batch: Batch, conn: Conn) -> None:
         worker_ids=[item.worker_id for item in chosen],
         retries_used=[item.retries_used for item in chosen],
         reassigned=[item.reassigned for item in chosen],
-        timeouts_at=[moment(item.timeout_at) for item in chosen],
+        timeouts_at=[item.timeout_at for item in chosen],
         assigned_at=batch.moment,
     )
 

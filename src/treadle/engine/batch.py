@@ -8,26 +8,12 @@ from treadle.engine.ports import Ended, Happening, StopReason
 from treadle.runtime.clock import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from treadle.engine.attempt import Attempt
+    from treadle.engine.catalog import TaskKind
     from treadle.engine.commands import LogLine
-    from treadle.model.states import EventKind, RunStatus
-
-
-class Result(NamedTuple):
-    """How a run ends in this commit; the attempt may never have been assigned."""
-
-    tenant_id: int
-    task_id: str
-    attempt: int
-    status: RunStatus
-    retries_used: int
-    worker_id: str | None
-    assigned_at: float | None
-    started_at: float | None
-    error: str | None
-    output: bytes | None
+    from treadle.model.states import EventKind
 
 
 class Waiting(NamedTuple):
@@ -42,14 +28,16 @@ class Batch:
 
     Args:
         now: the commit's time, seconds since the epoch.
+        followed: the runs whose events someone follows live.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, followed: Container[str] = ()) -> None:
         self.now = now
+        self.followed = followed
         self.moment = moment(now)
         self.created: list[Attempt] = []
         self.ended: list[Attempt] = []
-        self.results: list[Result] = []
+        self.results: list[Ended] = []
         self.waiting: list[Waiting] = []
         self.ready: list[Attempt] = []
         self.started: list[Attempt] = []
@@ -60,7 +48,6 @@ class Batch:
         self.freed: list[tuple[str, tuple[tuple[str, int], ...]]] = []
         self.redelivered: list[Attempt] = []
         self.stops: list[tuple[str, str, int, StopReason]] = []
-        self.ends: list[Ended] = []
         self.happenings: list[Happening] = []
         self.after: list[Callable[[], None]] = []
         # The event log's columns, one element per event.
@@ -69,6 +56,11 @@ class Batch:
         self.event_tasks: list[str] = []
         self.event_attempts: list[int] = []
         self.event_details: list[str | None] = []
+
+    def show(self, kind: EventKind, attempt: int, task_kind: TaskKind, task_id: str, payload: str) -> None:
+        """Tell those who follow a run, if anyone does, once the commit is done."""
+        if task_id in self.followed:
+            self.happenings.append(Happening(kind, task_id, attempt, task_kind.definition.retries, payload))
 
     def note(self, kind: EventKind, tenant_id: int, task_id: str, attempt: int, detail: str | None = None) -> None:
         """Write an event into the log of this commit."""

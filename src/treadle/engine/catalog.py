@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from treadle.model.definition import definition_from_json, unsupported_setting
-from treadle.model.errors import InvalidInput
+from treadle.model.errors import NotFound
 from treadle.storage import register as rows
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Catalog:
         """The first task of a workflow's current version.
 
         Raises:
-            InvalidInput: no such workflow in this tenant.
+            NotFound: no such workflow in this tenant.
         """
         kind = self._current.get((tenant_id, name))
         if kind is not None:
@@ -76,7 +76,7 @@ class Catalog:
         async with self._database.connection() as conn:
             row = await rows.current_version(conn, tenant_id=tenant_id, name=name)
             if row is None:
-                raise InvalidInput(
+                raise NotFound(
                     "name", f"no workflow named {name!r} is registered; start a worker that has it, or check the name"
                 )
             await self.adopt(conn, [row], current=True)

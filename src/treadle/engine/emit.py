@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.runtime.clock import moment
 from treadle.storage import emit as rows
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ async def write_logs(batch: Batch, conn: Conn) -> None:
         tenant_ids=[tenant_id for tenant_id, _ in logs],
         task_ids=[line.task_id for _, line in logs],
         attempts=[line.attempt for _, line in logs],
-        at=[moment(line.at) for _, line in logs],
+        at=[line.at for _, line in logs],
         levels=[line.level for _, line in logs],
         messages=[line.message for _, line in logs],
         metadata=[line.metadata for _, line in logs],

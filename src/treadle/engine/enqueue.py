@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.engine.attempt import RETRY_POSITIONS, Attempt, attempt_from_columns
-from treadle.runtime.clock import moment
 from treadle.storage import enqueue as rows
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ async def write(items: list[Attempt], conn: Conn) -> None:
         attempts=[item.attempt for item in items],
         retries_used=[item.retries_used for item in items],
         reassigned=[item.reassigned for item in items],
-        expires_at=[moment(item.expires_at) for item in items],
+        expires_at=[item.expires_at for item in items],
     )
 
 

@@ -8,7 +8,6 @@ from treadle.engine.batch import Waiting
 from treadle.engine.finish import end_running, leave
 from treadle.model.retry import backoff_ms
 from treadle.model.states import EventKind, RunStatus
-from treadle.runtime.clock import moment
 from treadle.storage import retry as rows
 
 if TYPE_CHECKING:
@@ -103,5 +102,5 @@ async def write_waiting(waiting: list[Waiting], conn: Conn) -> None:
         attempts=[entry.attempt.attempt for entry in waiting],
         retries_used=[entry.attempt.retries_used for entry in waiting],
         reassigned=[entry.attempt.reassigned for entry in waiting],
-        due_at=[moment(entry.due_at) for entry in waiting],
+        due_at=[entry.due_at for entry in waiting],
     )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.engine.batch import Batch, Result
-from treadle.engine.ports import Ended, Happening
+from treadle.engine.ports import Ended
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind, RunStatus
-from treadle.runtime.clock import moment
 from treadle.storage import finish as rows
 
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
+    from treadle.engine.batch import Batch
     from treadle.engine.catalog import TaskKind
     from treadle.engine.running import Running
     from treadle.storage.database import Conn
@@ -44,9 +43,9 @@ def end_running(
     attempt: Attempt, status: RunStatus, batch: Batch, *, output: bytes | None = None, error: str | None = None
 ) -> None:
     """The run of an attempt that was running ends with this status."""
-    batch.results.append(
-        Result(
-            attempt.kind.tenant_id,
+    _end(
+        Ended(
+            attempt.kind,
             attempt.task_id,
             attempt.attempt,
             status,
@@ -56,9 +55,9 @@ def end_running(
             attempt.started_at,
             error,
             output,
-        )
+        ),
+        batch,
     )
-    _tell(attempt.kind, attempt.task_id, attempt.attempt, status, output, error, batch)
 
 
 def end_waiting(
@@ -72,25 +71,16 @@ def end_waiting(
     error: str | None = None,
 ) -> None:
     """The run of an attempt that waited for its turn ends with this status."""
-    batch.results.append(Result(kind.tenant_id, task_id, attempt, status, retries_used, None, None, None, error, None))
-    _tell(kind, task_id, attempt, status, None, error, batch)
+    _end(Ended(kind, task_id, attempt, status, retries_used, None, None, None, error, None), batch)
 
 
-def _tell(
-    kind: TaskKind,
-    task_id: str,
-    attempt: int,
-    status: RunStatus,
-    output: bytes | None,
-    error: str | None,
-    batch: Batch,
-) -> None:
-    event = EVENTS[status]
-    batch.note(event, kind.tenant_id, task_id, attempt)
-    definition = kind.definition
-    batch.ends.append(Ended(kind.tenant_id, task_id, kind.workflow_name, definition.readable_id, status, output, error))
-    payload = error if error is not None else (output or b"").decode()
-    batch.happenings.append(Happening(event, task_id, attempt, definition.retries, payload))
+def _end(ended: Ended, batch: Batch) -> None:
+    batch.results.append(ended)
+    event = EVENTS[ended.status]
+    batch.note(event, ended.kind.tenant_id, ended.task_id, ended.attempt)
+    if ended.task_id in batch.followed:
+        payload = ended.error if ended.error is not None else (ended.output or b"").decode()
+        batch.show(event, ended.attempt, ended.kind, ended.task_id, payload)
 
 
 async def write_ended(attempts: list[Attempt], conn: Conn) -> None:
@@ -114,14 +104,14 @@ async def write_results(batch: Batch, conn: Conn) -> None:
     results = batch.results
     await rows.insert_results(
         conn,
-        tenant_ids=[result.tenant_id for result in results],
+        tenant_ids=[result.kind.tenant_id for result in results],
         ids=[result.task_id for result in results],
         attempts=[result.attempt for result in results],
         statuses=[result.status for result in results],
         retries_used=[result.retries_used for result in results],
         worker_ids=[result.worker_id for result in results],
-        assigned_at=[None if result.assigned_at is None else moment(result.assigned_at) for result in results],
-        started_at=[None if result.started_at is None else moment(result.started_at) for result in results],
+        assigned_at=[result.assigned_at for result in results],
+        started_at=[result.started_at for result in results],
         errors=[result.error for result in results],
         outputs=[result.output for result in results],
         finished_at=batch.moment,

@@ -6,9 +6,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from treadle.engine.attempt import Attempt
+    from treadle.engine.catalog import TaskKind
     from treadle.model.states import EventKind, RunStatus
 
 
@@ -33,15 +34,18 @@ class WorkerPort(Protocol):
 
 
 class Ended(NamedTuple):
-    """A run that has reached its end."""
+    """A run that has reached its end. Times in epoch seconds; the attempt may never have been assigned."""
 
-    tenant_id: int
+    kind: TaskKind
     task_id: str
-    workflow_name: str
-    task_name: str
+    attempt: int
     status: RunStatus
-    output: bytes | None
+    retries_used: int
+    worker_id: str | None
+    assigned_at: float | None
+    started_at: float | None
     error: str | None
+    output: bytes | None
 
 
 class Happening(NamedTuple):
@@ -61,8 +65,9 @@ class Audience(Protocol):
         """Runs have ended, durably."""
         ...
 
-    def listening(self, task_id: str) -> bool:
-        """Whether anyone follows the events of this run."""
+    @property
+    def followed(self) -> Container[str]:
+        """The runs whose events someone follows live."""
         ...
 
     def tell_happened(self, happenings: Sequence[Happening]) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from treadle.engine.ports import Happening
 from treadle.model.states import EventKind
-from treadle.runtime.clock import moment
 from treadle.storage import start as rows
 
 if TYPE_CHECKING:
@@ -28,9 +26,7 @@ def start(attempt: Attempt, started_at: float, batch: Batch, *, keep: bool) -> N
         return
     attempt.started_at = min(max(started_at, attempt.assigned_at), batch.now)
     batch.note(EventKind.STARTED, attempt.kind.tenant_id, attempt.task_id, attempt.attempt)
-    batch.happenings.append(
-        Happening(EventKind.STARTED, attempt.task_id, attempt.attempt, attempt.kind.definition.retries, "")
-    )
+    batch.show(EventKind.STARTED, attempt.attempt, attempt.kind, attempt.task_id, "")
     if keep:
         batch.started.append(attempt)
 
@@ -42,5 +38,5 @@ async def write(attempts: list[Attempt], conn: Conn) -> None:
         tenant_ids=[attempt.kind.tenant_id for attempt in attempts],
         task_ids=[attempt.task_id for attempt in attempts],
         attempts=[attempt.attempt for attempt in attempts],
-        started_at=[moment(attempt.started_at or attempt.assigned_at) for attempt in attempts],
+        started_at=[attempt.started_at or attempt.assigned_at for attempt in attempts],
     )

@@ -10,18 +10,22 @@ import orjson
 
 from treadle.engine.attempt import Attempt
 from treadle.engine.commands import Trigger, resolve
-from treadle.model.errors import InvalidInput, TreadleError, Unavailable, Unsupported
+from treadle.model.errors import InvalidInput, NotFound, TreadleError, Unavailable, Unsupported
 from treadle.model.ids import canonical_id, new_id, time_of
 from treadle.model.payload import check_json, check_metadata
+from treadle.storage.trigger import existing_tasks
 from treadle.wire.gen.hatchet import workflows_pb2 as pb
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1
 from treadle.wire.gen.treadle.v1 import runs_pb2
 from treadle.wire.status import code_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from treadle.engine.catalog import Catalog, TaskKind
     from treadle.engine.inbox import Inbox
     from treadle.runtime.clock import Clock
+    from treadle.storage.database import Database
     from treadle.wire.gen.hatchet.v1.shared import trigger_pb2
     from treadle.wire.serving import Caller, Handlers
 
@@ -44,6 +48,10 @@ class Wanted(NamedTuple):
     child_index: int | None
     child_key: str
     refused: str
+    # What the contract calls these, for errors.
+    name_field: str = "name"
+    metadata_field: str = "additional_metadata"
+    parent_field: str = "parent_task_run_external_id"
 
 
 class Triggers:
@@ -54,9 +62,22 @@ class Triggers:
         catalog: registered task kinds.
         clock: the time.
         max_payload_bytes: largest input.
+        database: where parents are that do not run at the moment.
+        alive: whether a run waits or runs, so that no table need be asked for it.
     """
 
-    def __init__(self, *, inbox: Inbox, catalog: Catalog, clock: Clock, max_payload_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        catalog: Catalog,
+        clock: Clock,
+        max_payload_bytes: int,
+        database: Database,
+        alive: Callable[[int, str], bool],
+    ) -> None:
+        self._database = database
+        self._alive = alive
         self._inbox = inbox
         self._catalog = catalog
         self._clock = clock
@@ -73,21 +94,20 @@ class Triggers:
 
     async def trigger(self, request: trigger_pb2.TriggerWorkflowRequest, caller: Caller) -> pb.TriggerWorkflowResponse:
         """One run."""
-        attempt = await self._check(_from_hatchet(request), caller, prefix="")
-        [outcome] = await self._store([attempt])
-        return pb.TriggerWorkflowResponse(workflow_run_id=_or_raise(outcome))
+        [run_id] = await self._all_or_none([_from_hatchet(request)], caller, [""])
+        return pb.TriggerWorkflowResponse(workflow_run_id=run_id)
 
     async def bulk_trigger(
         self, request: pb.BulkTriggerWorkflowRequest, caller: Caller
     ) -> pb.BulkTriggerWorkflowResponse:
         """Up to 1000 runs, all of them or none."""
         _check_count(len(request.workflows), "workflows")
-        attempts = [
-            await self._check(_from_hatchet(entry), caller, prefix=f"workflows[{index}].")
-            for index, entry in enumerate(request.workflows)
-        ]
-        outcomes = await self._store(attempts)
-        return pb.BulkTriggerWorkflowResponse(workflow_run_ids=[_or_raise(outcome) for outcome in outcomes])
+        ids = await self._all_or_none(
+            [_from_hatchet(entry) for entry in request.workflows],
+            caller,
+            [f"workflows[{index}]." for index in range(len(request.workflows))],
+        )
+        return pb.BulkTriggerWorkflowResponse(workflow_run_ids=ids)
 
     async def trigger_run(self, request: v1.TriggerWorkflowRunRequest, caller: Caller) -> v1.TriggerWorkflowRunResponse:
         """One run, its payloads as bytes."""
@@ -100,45 +120,87 @@ class Triggers:
             None,
             "",
             "desired_worker_labels" if request.desired_worker_labels else "",
+            name_field="workflow_name",
         )
-        [outcome] = await self._store([await self._check(wanted, caller, prefix="")])
-        return v1.TriggerWorkflowRunResponse(external_id=_or_raise(outcome))
+        [run_id] = await self._all_or_none([wanted], caller, [""])
+        return v1.TriggerWorkflowRunResponse(external_id=run_id)
 
     async def start(self, request: runs_pb2.StartRequest, caller: Caller) -> runs_pb2.StartResponse:
         """Up to 1000 runs, each with an outcome of its own."""
         _check_count(len(request.runs), "runs")
-        outcomes: list[str | BaseException] = []
-        good: list[Attempt] = []
-        places: list[int] = []
-        for index, run in enumerate(request.runs):
-            try:
-                good.append(await self._check(_from_treadle(run), caller, prefix=f"runs[{index}]."))
-                places.append(index)
-                outcomes.append("")
-            except TreadleError as problem:
-                outcomes.append(problem)
-        if good:
-            for place, outcome in zip(places, await self._store(good), strict=True):
-                outcomes[place] = outcome
+        outcomes = await self._each(
+            [_from_treadle(run) for run in request.runs],
+            caller,
+            [f"runs[{index}]." for index in range(len(request.runs))],
+        )
         return runs_pb2.StartResponse(outcomes=[_outcome(entry) for entry in outcomes])
 
-    async def _check(self, wanted: Wanted, caller: Caller, *, prefix: str) -> Attempt:
-        """A run as the engine takes it.
+    async def _all_or_none(self, wanted: list[Wanted], caller: Caller, prefixes: list[str]) -> list[str]:
+        """Store runs if every one of them is good; the first that is not is the error."""
+        checked = await self._check(wanted, caller, prefixes)
+        good = []
+        for entry in checked:
+            if isinstance(entry, NotFound):
+                # This contract has one status for whatever is wrong with a trigger.
+                raise InvalidInput(entry.field, entry.message)
+            if isinstance(entry, TreadleError):
+                raise entry
+            good.append(entry)
+        return [_or_raise(outcome) for outcome in await self._store(good)]
 
-        Raises:
-            InvalidInput: something about it is wrong; the error names the field.
-            Unsupported: it asks for something that this engine cannot do.
-        """
-        kind = self._catalog.cached(caller.tenant_id, wanted.name)
-        if kind is None:
+    async def _each(self, wanted: list[Wanted], caller: Caller, prefixes: list[str]) -> list[str | BaseException]:
+        """Store the runs that are good; each has an outcome of its own."""
+        checked = await self._check(wanted, caller, prefixes)
+        good = [entry for entry in checked if isinstance(entry, Attempt)]
+        stored = iter(await self._store(good) if good else ())
+        return [next(stored) if isinstance(entry, Attempt) else entry for entry in checked]
+
+    async def _check(self, wanted: list[Wanted], caller: Caller, prefixes: list[str]) -> list[Attempt | TreadleError]:
+        """Each run as the engine takes it, or what is wrong with it, by name of the field."""
+        kinds: dict[str, TaskKind | TreadleError] = {}
+        for name in {run.name for run in wanted}:
             try:
-                kind = await self._catalog.current(caller.tenant_id, wanted.name)
-            except InvalidInput as problem:
-                raise InvalidInput(prefix + problem.field, problem.message) from None
+                kinds[name] = self._catalog.cached(caller.tenant_id, name) or await self._catalog.current(
+                    caller.tenant_id, name
+                )
+            except NotFound as problem:
+                kinds[name] = problem
+        checked: list[Attempt | TreadleError] = []
+        for run, prefix in zip(wanted, prefixes, strict=True):
+            try:
+                checked.append(self._attempt(kinds[run.name], run, prefix))
+            except TreadleError as problem:
+                checked.append(problem)
+        strangers = await self._unknown_parents(checked, caller)
+        if strangers:
+            for index, entry in enumerate(checked):
+                if isinstance(entry, Attempt) and entry.parent_id in strangers:
+                    checked[index] = InvalidInput(
+                        f"{prefixes[index]}{wanted[index].parent_field}", f"no task {entry.parent_id}"
+                    )
+        return checked
+
+    async def _unknown_parents(self, checked: list[Attempt | TreadleError], caller: Caller) -> set[str]:
+        """Parents that are not this tenant's runs."""
+        parents = {
+            entry.parent_id
+            for entry in checked
+            if isinstance(entry, Attempt) and entry.parent_id and not self._alive(caller.tenant_id, entry.parent_id)
+        }
+        if not parents:
+            return set()
+        async with self._database.connection() as conn:
+            ids = sorted(parents)
+            return parents - await existing_tasks(conn, tenant_ids=[caller.tenant_id] * len(ids), ids=ids)
+
+    def _attempt(self, kind: TaskKind | TreadleError, wanted: Wanted, prefix: str) -> Attempt:
+        if isinstance(kind, TreadleError):
+            raise NotFound(prefix + wanted.name_field, kind.message)
         refused = wanted.refused or kind.refused
         if refused:
             raise Unsupported(
-                f"{prefix}name", f"workflow {wanted.name!r} uses {refused}, which this version does not run yet"
+                prefix + wanted.name_field,
+                f"workflow {wanted.name!r} uses {refused}, which this version does not run yet",
             )
         payload = check_json(
             wanted.input or b"{}",
@@ -147,10 +209,9 @@ class Triggers:
             max_bytes=self._max_payload_bytes,
             loads=orjson.loads,
         )
-        metadata = check_metadata(wanted.metadata, f"{prefix}additional_metadata") if wanted.metadata else ""
-        return self._attempt(kind, wanted, payload, metadata, prefix)
-
-    def _attempt(self, kind: TaskKind, wanted: Wanted, payload: bytes, metadata: str, prefix: str) -> Attempt:
+        metadata = ""
+        if wanted.metadata:
+            metadata = check_metadata(wanted.metadata, prefix + wanted.metadata_field)
         priority = wanted.priority or kind.default_priority
         if priority not in PRIORITIES:
             raise InvalidInput(f"{prefix}priority", f"must be 1, 2 or 3, not {wanted.priority}")
@@ -159,7 +220,7 @@ class Triggers:
             parent_id = canonical_id(wanted.parent_id)
             # Version 7 ids carry their time: one that this system cannot have made is refused here, not by a table.
             if parent_id is None or parent_id[14] != "7" or time_of(parent_id) > self._clock.now() + _DAY:
-                raise InvalidInput(f"{prefix}parent_task_run_external_id", f"{wanted.parent_id[:64]!r} is no task's id")
+                raise InvalidInput(prefix + wanted.parent_field, f"{wanted.parent_id[:64]!r} is no task's id")
             if len(wanted.child_key) > MAX_KEY or "\0" in wanted.child_key:
                 raise InvalidInput(f"{prefix}child_key", f"must be at most {MAX_KEY} characters, without NUL")
             metadata = _with_parent(metadata, parent_id)
@@ -209,6 +270,9 @@ def _from_treadle(run: runs_pb2.NewRun) -> Wanted:
         run.child_index if run.HasField("child_index") else None,
         run.child_key,
         "",
+        "task",
+        "metadata",
+        "parent_task_id",
     )
 
 

@@ -12,7 +12,7 @@ from treadle.model.errors import TreadleError
 from treadle.storage.read import ended_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from treadle.engine.catalog import Catalog
     from treadle.engine.ports import Happening
@@ -50,11 +50,13 @@ class RunAudience:
     Args:
         database: where the results of runs are that ended before anyone asked.
         catalog: names of their tasks.
+        alive: whether the loop holds a run in memory, so that its end is yet to be told and no table need be asked.
     """
 
-    def __init__(self, database: Database, catalog: Catalog) -> None:
+    def __init__(self, database: Database, catalog: Catalog, alive: Callable[[int, str], bool]) -> None:
         self._database = database
         self._catalog = catalog
+        self._alive = alive
         self._waiting: dict[tuple[int, str], list[Waiter]] = {}
         self._following: dict[str, list[Follower]] = {}
         self._to_look_up: dict[tuple[int, str], None] = {}
@@ -67,14 +69,15 @@ class RunAudience:
         waiting = self._waiting
         if waiting:
             for entry in ended:
-                waiters = waiting.pop((entry.tenant_id, entry.task_id), None)
+                waiters = waiting.pop((entry.kind.tenant_id, entry.task_id), None)
                 if waiters is not None:
                     for waiter in waiters:
                         waiter.ended(entry)
 
-    def listening(self, task_id: str) -> bool:
-        """Whether anyone follows this run."""
-        return task_id in self._following
+    @property
+    def followed(self) -> Container[str]:
+        """The runs whose events someone follows live."""
+        return self._following
 
     def tell_happened(self, happenings: Sequence[Happening]) -> None:
         """Something happened to runs."""
@@ -93,13 +96,16 @@ class RunAudience:
 
     def wait_for(self, tenant_id: int, task_ids: Iterable[str], waiter: Waiter) -> None:
         """Tell `waiter` once when each of these runs has ended, also if it had ended before."""
+        alive = self._alive
         for task_id in task_ids:
             key = (tenant_id, task_id)
             waiters = self._waiting.setdefault(key, [])
             if waiter not in waiters:
                 waiters.append(waiter)
-            self._to_look_up[key] = None
-        self._wanted.set()
+            if not alive(tenant_id, task_id):
+                self._to_look_up[key] = None
+        if self._to_look_up:
+            self._wanted.set()
 
     def stop_waiting(self, tenant_id: int, task_ids: Iterable[str], waiter: Waiter) -> None:
         """A waiter has gone."""
@@ -151,21 +157,22 @@ class RunAudience:
             async with self._database.connection() as conn:
                 rows = await ended_runs(conn, tenant_id=tenant_id, ids=ids)
                 await self._catalog.load_versions(conn, (row.version for row in rows))
-            ended = []
-            for row in rows:
-                if row.status is not None:
-                    kind = self._catalog.kind(row.version, row.step)
-                    ended.append(
-                        Ended(
-                            tenant_id,
-                            row.id,
-                            kind.workflow_name,
-                            kind.definition.readable_id,
-                            row.status,
-                            row.output,
-                            row.error,
-                        )
-                    )
+            ended = [
+                Ended(
+                    self._catalog.kind(row.version, row.step),
+                    row.id,
+                    0,
+                    row.status,
+                    0,
+                    None,
+                    None,
+                    None,
+                    row.error,
+                    row.output,
+                )
+                for row in rows
+                if row.status is not None
+            ]
             self.tell_ended(ended)
             for task_id in set(ids) - {row.id for row in rows}:
                 for waiter in tuple(self._waiting.get((tenant_id, task_id), ())):

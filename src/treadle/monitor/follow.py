@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from treadle.wire.ids import checked_id
 from treadle.engine.ports import Ended, Happening
-from treadle.model.errors import NotFound, Unsupported
+from treadle.model.errors import InvalidInput, NotFound, Unsupported
 from treadle.model.states import EventKind, RunStatus
 from treadle.wire.convert import hatchet_time
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
@@ -114,6 +114,12 @@ class RunEvents:
         self._audience = audience
         self._running = running
         self._clock = clock
+        self._open: set[_Follower] = set()
+
+    def close(self) -> None:
+        """The engine is stopping: streams end."""
+        for follower in self._open:
+            follower.put(None)
 
     def handlers(self) -> Handlers:
         """What this module serves."""
@@ -124,10 +130,13 @@ class RunEvents:
 
     async def subscribe(self, request: pb.SubscribeToWorkflowEventsRequest, caller: Caller, stream: Stream) -> None:
         """Follow a run until it ends; one that has ended closes the stream at once."""
+        if not request.workflow_run_id and not request.additional_meta_key:
+            raise InvalidInput("workflow_run_id", "say which run to follow")
         if not request.workflow_run_id:
             raise Unsupported("additional_meta_key", "following runs by metadata is not served by this version")
         task_id = checked_id(request.workflow_run_id, "workflow_run_id")
         follower = _Follower(task_id, self._clock)
+        self._open.add(follower)
         self._audience.follow(task_id, follower)
         self._audience.wait_for(caller.tenant_id, [task_id], follower)
         try:
@@ -141,6 +150,7 @@ class RunEvents:
         finally:
             self._audience.stop_waiting(caller.tenant_id, [task_id], follower)
             self._audience.unfollow(task_id, follower)
+            self._open.discard(follower)
 
     async def put_stream_event(
         self, request: events_pb2.PutStreamEventRequest, caller: Caller

@@ -38,6 +38,7 @@ class _Ends:
         self.ready: list[Ended] = []
         self.missing: list[str] = []
         self.filled = asyncio.Event()
+        self.closed = False
 
     def add(self, ids: list[str]) -> None:
         if len(self.awaited) + len(ids) > MAX_AWAITED:
@@ -65,6 +66,13 @@ class Results:
     def __init__(self, audience: RunAudience, clock: Clock) -> None:
         self._audience = audience
         self._clock = clock
+        self._open: set[_Ends] = set()
+
+    def close(self) -> None:
+        """The engine is stopping: streams end, and clients ask the next engine again."""
+        for ends in self._open:
+            ends.closed = True
+            ends.filled.set()
 
     def handlers(self) -> Handlers:
         """What this module serves."""
@@ -153,8 +161,9 @@ class Results:
         """Read and write side by side until the client has closed its side and has every answer."""
         reader = asyncio.ensure_future(read())
         reader.add_done_callback(lambda _: ends.filled.set())
+        self._open.add(ends)
         try:
-            while True:
+            while not ends.closed:
                 await ends.filled.wait()
                 ends.filled.clear()
                 await write()
@@ -164,11 +173,14 @@ class Results:
                         return
         finally:
             reader.cancel()
+            self._open.discard(ends)
             self._audience.stop_waiting(caller.tenant_id, list(ends.awaited), ends)
 
 
 def _step_result(entry: Ended) -> pb.StepRunResult:
-    result = pb.StepRunResult(task_run_external_id=entry.task_id, task_name=entry.task_name, job_run_id=entry.task_id)
+    result = pb.StepRunResult(
+        task_run_external_id=entry.task_id, task_name=entry.kind.definition.readable_id, job_run_id=entry.task_id
+    )
     if entry.status is RunStatus.COMPLETED:
         output = entry.output or b""
         if len(output) > MAX_RESULT:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from treadle.engine import assign, cancel, emit, enqueue, expire, fail, finish, refresh, replay, report, start, trigger
 from treadle.engine.batch import Batch
 from treadle.engine.commands import (
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from treadle.scheduler.memory import Memory
     from treadle.storage.database import Conn
 
+_log = structlog.get_logger()
+
 ASSIGN_AT_ONCE = 2000
 """Most attempts given out in one commit."""
 
@@ -52,7 +56,7 @@ class Ledger:
 
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
-        batch = Batch(now)
+        batch = Batch(now, self._audience.followed)
         async with conn.transaction():
             await self._apply(commands, batch, memory, conn)
             chosen = await self._choose(batch, memory, conn)
@@ -189,8 +193,11 @@ class Ledger:
         for worker_id, task_id, number, reason in batch.stops:
             memory.stop(worker_id, task_id, number, reason)
         for answer in batch.after:
-            answer()
-        if batch.ends:
-            self._audience.tell_ended(batch.ends)
+            try:
+                answer()
+            except Exception as error:  # noqa: BLE001 - the commit is done: whatever a caller makes of it must not undo that
+                _log.error("an answer could not be given", error=repr(error), exc_info=error)
+        if batch.results:
+            self._audience.tell_ended(batch.results)
         if batch.happenings:
             self._audience.tell_happened(batch.happenings)

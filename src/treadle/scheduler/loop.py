@@ -158,7 +158,7 @@ class Loop:
             parts = commands[0].split()
             if not parts:
                 _log.error("a command failed", command=type(commands[0]).__name__, error=repr(error), exc_info=error)
-                commands[0].fail(error if isinstance(error, TreadleError) else Unavailable("engine", str(error)))
+                _fail(commands[0], error)
         else:
             # Nothing was asked for: timers alone failed, and will be tried again.
             _log.error("housekeeping failed", error=repr(error), exc_info=error)
@@ -211,6 +211,13 @@ class Loop:
         self._memory.follow(before, batch)
         await load_missing_inputs(batch.redelivered, self._conn)
         self._memory.deliver(batch.redelivered)
+
+
+def _fail(command: Command, error: Exception) -> None:
+    try:
+        command.fail(error if isinstance(error, TreadleError) else Unavailable("engine", str(error)))
+    except Exception as problem:  # noqa: BLE001 - a caller that cannot take its answer must not stop the engine
+        _log.error("an answer could not be given", error=repr(problem), exc_info=problem)
 
 
 def _uncertain(commands: list[Command]) -> list[Command]:

@@ -58,6 +58,13 @@ class Memory:
             self.running.add(attempt)
         await self.timers.load(conn)
 
+    def holds(self, tenant_id: int, task_id: str) -> bool:
+        """Whether a run waits in a window or runs, so that its end will be told."""
+        if self.running.current(tenant_id, task_id, 0) is not None:
+            return True
+        item = self.core.waiting(task_id)
+        return item is not None and item.kind.tenant_id == tenant_id
+
     def follow(self, before: Memory, batch: Batch) -> None:
         """Take over the connected workers of a memory that was thrown away.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from contextlib import AsyncExitStack, suppress
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from types import TracebackType
     from typing import Any
+
+    import grpc
 
     from treadle.runtime.clock import Clock
     from treadle.server.settings import Settings
@@ -117,7 +120,7 @@ class RunningEngine:
         await gate.open()
 
         catalog = Catalog(database)
-        audience = RunAudience(database, catalog)
+        audience = RunAudience(database, catalog, lambda tenant_id, task_id: loop.memory.holds(tenant_id, task_id))
         inbox = Inbox()
         loop = Loop(
             self.database_url,
@@ -150,6 +153,8 @@ class RunningEngine:
         )
         selections = Selections(inbox=inbox, database=database)
         view = RunningView(lambda: loop.memory.running)
+        results = Results(audience, self._clock)
+        run_events = RunEvents(audience, view, self._clock)
         handlers: Handlers = {}
         for served in (
             Workflows(database=database, catalog=catalog, clock=self._clock),
@@ -158,14 +163,16 @@ class RunningEngine:
                 catalog=catalog,
                 clock=self._clock,
                 max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD,
+                database=database,
+                alive=lambda tenant_id, task_id: loop.memory.holds(tenant_id, task_id),
             ),
             selections,
             Workers(database=database, liveness=liveness, listeners=listeners, clock=self._clock),
             listeners,
-            Reports(inbox, view),
+            Reports(inbox, view, database),
             sessions,
-            Results(audience, self._clock),
-            RunEvents(audience, view, self._clock),
+            results,
+            run_events,
             Runs(database=database, catalog=catalog, clock=self._clock),
         ):
             handlers |= served.handlers()
@@ -195,7 +202,15 @@ class RunningEngine:
             ("partitions", keep_partitions(database, self._clock)),
         ):
             self._stack.push_async_callback(_cancel, self._spawn(name, coroutine))
-        await self._open_ports(handlers, gate, backend, sessions, listeners)
+        server = await self._open_ports(handlers, gate, backend)
+
+        async def close() -> None:
+            # Streams end at once, and their clients go to the next engine; unary calls are finished.
+            for part in (sessions, listeners, results, run_events):
+                part.close()
+            await server.stop(_STOP_GRACE)
+
+        self._stack.push_async_callback(close)
         self.token = await gate.issue(
             name="engine start", expires_in=_TOKEN_LIFE, server_url=self.http_url, grpc_address=self.grpc_address
         )
@@ -210,9 +225,7 @@ class RunningEngine:
         self._stack.push_async_callback(asyncio.to_thread, postgres.stop)
         return postgres
 
-    async def _open_ports(
-        self, handlers: Handlers, gate: Gate, backend: EngineBackend, sessions: Sessions, listeners: Listeners
-    ) -> None:
+    async def _open_ports(self, handlers: Handlers, gate: Gate, backend: EngineBackend) -> grpc.aio.Server:
         settings = self.settings
         http = HttpServer(create_app(backend))
         http_port = await http.start(settings.host, settings.http_port)
@@ -226,14 +239,8 @@ class RunningEngine:
         except RuntimeError as problem:
             raise Unavailable("grpc_port", f"cannot listen on {address}: is another engine running?") from problem
         await server.start()
-
-        async def close() -> None:
-            sessions.goodbye()
-            listeners.close_all()
-            await server.stop(_STOP_GRACE)
-
-        self._stack.push_async_callback(close)
         self.grpc_address = settings.public_grpc_address or f"{settings.host}:{port}"
+        return server
 
     def _spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a part; should it fail, the engine as a whole does."""
@@ -256,6 +263,8 @@ async def run_engine(settings: Settings) -> None:
     Raises:
         Unavailable: a port or the database cannot be had.
     """
+    # Tens of thousands of short-lived objects a second, none of them in cycles: look for cycles rarely.
+    gc.set_threshold(200_000, 20, 50)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.storage import arrays
 from treadle.storage.load import statements
 
 if TYPE_CHECKING:
@@ -24,19 +25,19 @@ async def insert_attempts(
     worker_ids: Sequence[str],
     retries_used: Sequence[int],
     reassigned: Sequence[int],
-    timeouts_at: Sequence[datetime],
+    timeouts_at: Sequence[float],
     assigned_at: datetime,
 ) -> None:
-    """Give attempts to workers."""
+    """Give attempts to workers; `timeouts_at` in epoch seconds."""
     await conn.execute(
         _SQL["insert_attempts"],
-        tenant_ids,
-        task_ids,
-        attempts,
-        worker_ids,
-        retries_used,
-        reassigned,
-        timeouts_at,
+        arrays.numbers(tenant_ids),
+        arrays.ids(task_ids),
+        arrays.numbers(attempts),
+        arrays.ids(worker_ids),
+        arrays.numbers(retries_used),
+        arrays.numbers(reassigned),
+        arrays.numbers(timeouts_at),
         assigned_at,
     )
 
@@ -50,12 +51,18 @@ async def delete_queue_items(
     positions: Sequence[int],
 ) -> int:
     """Take items out of the queue; returns how many were still there."""
-    row = await conn.fetchrow(_SQL["delete_queue_items"], tenant_ids, queue_ids, ranks, positions)
+    row = await conn.fetchrow(
+        _SQL["delete_queue_items"],
+        arrays.numbers(tenant_ids),
+        arrays.numbers(queue_ids),
+        arrays.numbers(ranks),
+        arrays.numbers(positions),
+    )
     assert row is not None
     return int(row["taken"])
 
 
 async def load_inputs(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> dict[str, bytes]:
     """Inputs by task id."""
-    rows = await conn.fetch(_SQL["load_inputs"], tenant_ids, ids)
+    rows = await conn.fetch(_SQL["load_inputs"], arrays.numbers(tenant_ids), arrays.ids(ids))
     return {str(row[0]): row[1] for row in rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.storage import arrays
 from treadle.storage.load import statements
 
 if TYPE_CHECKING:
@@ -26,7 +27,15 @@ async def insert_events(
     details: Sequence[str | None],
 ) -> None:
     """Append what happened: one element per task and kind, stored as one row per tenant and kind."""
-    await conn.execute(_SQL["insert_events"], at, tenant_ids, kinds, task_ids, attempts, details)
+    await conn.execute(
+        _SQL["insert_events"],
+        at,
+        arrays.numbers(tenant_ids),
+        arrays.numbers(kinds),
+        arrays.ids(task_ids),
+        arrays.numbers(attempts),
+        arrays.texts(details),
+    )
 
 
 async def insert_logs(
@@ -35,10 +44,19 @@ async def insert_logs(
     tenant_ids: Sequence[int],
     task_ids: Sequence[str],
     attempts: Sequence[int],
-    at: Sequence[datetime],
+    at: Sequence[float],
     levels: Sequence[str],
     messages: Sequence[str],
     metadata: Sequence[str | None],
 ) -> None:
-    """Store log lines."""
-    await conn.execute(_SQL["insert_logs"], tenant_ids, task_ids, attempts, at, levels, messages, metadata)
+    """Store log lines; `at` in epoch seconds."""
+    await conn.execute(
+        _SQL["insert_logs"],
+        arrays.numbers(tenant_ids),
+        arrays.ids(task_ids),
+        arrays.numbers(attempts),
+        arrays.numbers(at),
+        levels,
+        messages,
+        arrays.texts(metadata),
+    )

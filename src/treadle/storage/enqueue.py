@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from treadle.storage import arrays
 from treadle.storage.load import statements
 from treadle.storage.rows import TaskColumns, task_columns
 
@@ -40,20 +41,20 @@ async def insert_queue_items(
     attempts: Sequence[int],
     retries_used: Sequence[int],
     reassigned: Sequence[int],
-    expires_at: Sequence[datetime],
+    expires_at: Sequence[float],
 ) -> None:
-    """Queue attempts."""
+    """Queue attempts; `expires_at` in epoch seconds."""
     await conn.execute(
         _SQL["insert_queue_items"],
-        tenant_ids,
-        queue_ids,
-        ranks,
-        positions,
-        task_ids,
-        attempts,
-        retries_used,
-        reassigned,
-        expires_at,
+        arrays.numbers(tenant_ids),
+        arrays.numbers(queue_ids),
+        arrays.numbers(ranks),
+        arrays.numbers(positions),
+        arrays.ids(task_ids),
+        arrays.numbers(attempts),
+        arrays.numbers(retries_used),
+        arrays.numbers(reassigned),
+        arrays.numbers(expires_at),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.storage import arrays
 from treadle.storage.load import statements
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ async def delete_attempts(
     conn: Conn, *, tenant_ids: Sequence[int], task_ids: Sequence[str], attempts: Sequence[int]
 ) -> int:
     """End attempts; returns how many of them were current."""
-    row = await conn.fetchrow(_SQL["delete_attempts"], tenant_ids, task_ids, attempts)
+    row = await conn.fetchrow(
+        _SQL["delete_attempts"], arrays.numbers(tenant_ids), arrays.ids(task_ids), arrays.numbers(attempts)
+    )
     assert row is not None
     return int(row["ended"])
 
@@ -33,24 +36,27 @@ async def insert_results(
     statuses: Sequence[int],
     retries_used: Sequence[int],
     worker_ids: Sequence[str | None],
-    assigned_at: Sequence[datetime | None],
-    started_at: Sequence[datetime | None],
+    assigned_at: Sequence[float | None],
+    started_at: Sequence[float | None],
     errors: Sequence[str | None],
     outputs: Sequence[bytes | None],
     finished_at: datetime,
 ) -> None:
-    """Store how task runs ended."""
+    """Store how task runs ended; `assigned_at` and `started_at` in epoch seconds."""
+    packed = arrays.blob(outputs)
     await conn.execute(
         _SQL["insert_results"],
-        tenant_ids,
-        ids,
-        attempts,
-        statuses,
-        retries_used,
-        worker_ids,
-        assigned_at,
-        started_at,
-        errors,
-        outputs,
+        arrays.numbers(tenant_ids),
+        arrays.ids(ids),
+        arrays.numbers(attempts),
+        arrays.numbers(statuses),
+        arrays.numbers(retries_used),
+        arrays.ids_or_null(worker_ids),
+        arrays.numbers_or_null(assigned_at),
+        arrays.numbers_or_null(started_at),
+        arrays.texts(errors),
+        packed.data,
+        packed.starts,
+        packed.lengths,
         finished_at,
     )

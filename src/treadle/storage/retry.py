@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from treadle.storage import arrays
 from treadle.storage.load import statements
 from treadle.storage.rows import TaskColumns, task_columns
 
@@ -35,10 +36,18 @@ async def insert_timers(
     attempts: Sequence[int],
     retries_used: Sequence[int],
     reassigned: Sequence[int],
-    due_at: Sequence[datetime],
+    due_at: Sequence[float],
 ) -> None:
-    """Let failed attempts wait."""
-    await conn.execute(_SQL["insert_timers"], tenant_ids, task_ids, attempts, retries_used, reassigned, due_at)
+    """Let failed attempts wait; `due_at` in epoch seconds."""
+    await conn.execute(
+        _SQL["insert_timers"],
+        arrays.numbers(tenant_ids),
+        arrays.ids(task_ids),
+        arrays.numbers(attempts),
+        arrays.numbers(retries_used),
+        arrays.numbers(reassigned),
+        arrays.numbers(due_at),
+    )
 
 
 async def take_due_timers(conn: Conn, *, now: datetime, limit: int, input_limit: int) -> list[DueTimer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from treadle.storage import arrays
 from treadle.storage.load import statements
 
 if TYPE_CHECKING:
@@ -41,26 +42,31 @@ async def insert_tasks(
     created_at: datetime,
 ) -> None:
     """Store new task runs; what exists stays as it is."""
+    packed = arrays.blob(inputs)
     await conn.execute(
         _SQL["insert_tasks"],
-        tenant_ids,
-        ids,
-        versions,
-        steps,
-        queue_ids,
-        priorities,
-        inputs,
-        metadata,
-        parent_ids,
-        child_indexes,
-        child_keys,
+        arrays.numbers(tenant_ids),
+        arrays.ids(ids),
+        arrays.numbers(versions),
+        arrays.numbers(steps),
+        arrays.numbers(queue_ids),
+        arrays.numbers(priorities),
+        packed.data,
+        packed.starts,
+        packed.lengths,
+        arrays.texts(metadata),
+        arrays.ids_or_null(parent_ids),
+        arrays.numbers_or_null(child_indexes),
+        arrays.texts(child_keys),
         created_at,
     )
 
 
 async def existing_tasks(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> set[str]:
     """Which of these task ids are stored."""
-    return {str(row[0]) for row in await conn.fetch(_SQL["existing_tasks"], tenant_ids, ids)}
+    return {
+        str(row[0]) for row in await conn.fetch(_SQL["existing_tasks"], arrays.numbers(tenant_ids), arrays.ids(ids))
+    }
 
 
 async def claim_children(
@@ -72,7 +78,9 @@ async def claim_children(
     child_ids: Sequence[str],
 ) -> set[str]:
     """Claim (parent, key) for new children; returns the ids of those whose claim is new."""
-    rows = await conn.fetch(_SQL["claim_children"], tenant_ids, parent_ids, keys, child_ids)
+    rows = await conn.fetch(
+        _SQL["claim_children"], arrays.numbers(tenant_ids), arrays.ids(parent_ids), keys, arrays.ids(child_ids)
+    )
     return {str(row[0]) for row in rows}
 
 
@@ -80,5 +88,5 @@ async def existing_children(
     conn: Conn, *, tenant_ids: Sequence[int], parent_ids: Sequence[str], keys: Sequence[str]
 ) -> list[ChildRow]:
     """The child under each (parent, key) that has one."""
-    rows = await conn.fetch(_SQL["existing_children"], tenant_ids, parent_ids, keys)
+    rows = await conn.fetch(_SQL["existing_children"], arrays.numbers(tenant_ids), arrays.ids(parent_ids), keys)
     return [ChildRow(row[0], str(row[1]), row[2], str(row[3])) for row in rows]

@@ -2,15 +2,18 @@
 -- Give attempts to workers.
 INSERT INTO treadle.attempt
     (tenant_id, task_id, attempt, worker_id, retries_used, reassigned, assigned_at, timeout_at)
-SELECT tenant_id, task_id, attempt, worker_id, retries_used, reassigned, $8::timestamptz, timeout_at
-FROM unnest($1::integer[], $2::uuid[], $3::integer[], $4::uuid[], $5::smallint[], $6::smallint[], $7::timestamptz[])
+SELECT tenant_id, task_id, attempt, worker_id, retries_used, reassigned, $8::timestamptz,
+       to_timestamp(timeout_at)
+FROM unnest($1::text::integer[], $2::text::uuid[], $3::text::integer[], $4::text::uuid[], $5::text::smallint[],
+            $6::text::smallint[], $7::text::float8[])
      AS a (tenant_id, task_id, attempt, worker_id, retries_used, reassigned, timeout_at);
 
 -- name: delete_queue_items :one
 -- Take items out of the queue; answers how many were still there, which must be all of them.
 WITH gone AS (
     DELETE FROM treadle.queue_item q
-    USING unnest($1::integer[], $2::integer[], $3::smallint[], $4::bigint[]) AS k (tenant_id, queue_id, rank, position)
+    USING unnest($1::text::integer[], $2::text::integer[], $3::text::smallint[], $4::text::bigint[])
+          AS k (tenant_id, queue_id, rank, position)
     WHERE q.tenant_id = k.tenant_id AND q.queue_id = k.queue_id AND q.rank = k.rank AND q.position = k.position
     RETURNING 1
 )
@@ -19,5 +22,5 @@ SELECT count(*) AS taken FROM gone;
 -- name: load_inputs :many
 -- Inputs too large to be kept in the window.
 SELECT t.id, t.input
-FROM unnest($1::integer[], $2::uuid[]) AS k (tenant_id, id)
+FROM unnest($1::text::integer[], $2::text::uuid[]) AS k (tenant_id, id)
 JOIN treadle.task t ON t.tenant_id = k.tenant_id AND t.id = k.id;

@@ -3,13 +3,14 @@
 INSERT INTO treadle.event_log (at, tenant_id, kind, task_ids, attempts, details)
 SELECT $1::timestamptz, tenant_id, kind, array_agg(task_id), array_agg(attempt),
        CASE WHEN count(detail) > 0 THEN array_agg(detail) END
-FROM unnest($2::integer[], $3::smallint[], $4::uuid[], $5::integer[], $6::text[])
+FROM unnest($2::text::integer[], $3::text::smallint[], $4::text::uuid[], $5::text::integer[], $6::text[])
      AS e (tenant_id, kind, task_id, attempt, detail)
 GROUP BY tenant_id, kind;
 
 -- name: insert_logs :exec
 -- Store log lines that tasks wrote.
 INSERT INTO treadle.log_line (tenant_id, task_id, attempt, at, level, message, metadata)
-SELECT tenant_id, task_id, attempt, at, level, message, metadata
-FROM unnest($1::integer[], $2::uuid[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[], $7::text[])
+SELECT tenant_id, task_id, attempt, to_timestamp(at), level, message, metadata
+FROM unnest($1::text::integer[], $2::text::uuid[], $3::text::integer[], $4::text::float8[], $5::text[], $6::text[],
+            $7::text[])
      AS l (tenant_id, task_id, attempt, at, level, message, metadata);

@@ -2,9 +2,9 @@
 -- Queue attempts that found no free slot in the commit that made them ready.
 INSERT INTO treadle.queue_item
     (tenant_id, queue_id, rank, position, task_id, attempt, retries_used, reassigned, expires_at)
-SELECT tenant_id, queue_id, rank, position, task_id, attempt, retries_used, reassigned, expires_at
-FROM unnest($1::integer[], $2::integer[], $3::smallint[], $4::bigint[], $5::uuid[], $6::integer[], $7::smallint[],
-            $8::smallint[], $9::timestamptz[])
+SELECT tenant_id, queue_id, rank, position, task_id, attempt, retries_used, reassigned, to_timestamp(expires_at)
+FROM unnest($1::text::integer[], $2::text::integer[], $3::text::smallint[], $4::text::bigint[], $5::text::uuid[],
+            $6::text::integer[], $7::text::smallint[], $8::text::smallint[], $9::text::float8[])
      AS q (tenant_id, queue_id, rank, position, task_id, attempt, retries_used, reassigned, expires_at);
 
 -- name: load_window :many

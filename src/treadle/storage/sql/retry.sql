@@ -1,8 +1,9 @@
 -- name: insert_timers :exec
 -- Let failed attempts wait for their backoff.
 INSERT INTO treadle.timer (tenant_id, task_id, attempt, retries_used, reassigned, due_at)
-SELECT tenant_id, task_id, attempt, retries_used, reassigned, due_at
-FROM unnest($1::integer[], $2::uuid[], $3::integer[], $4::smallint[], $5::smallint[], $6::timestamptz[])
+SELECT tenant_id, task_id, attempt, retries_used, reassigned, to_timestamp(due_at)
+FROM unnest($1::text::integer[], $2::text::uuid[], $3::text::integer[], $4::text::smallint[], $5::text::smallint[],
+            $6::text::float8[])
      AS t (tenant_id, task_id, attempt, retries_used, reassigned, due_at);
 
 -- name: take_due_timers :many
