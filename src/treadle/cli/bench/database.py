@@ -3,46 +3,45 @@
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from treadle.storage.database import connect
 
-if TYPE_CHECKING:
-    from treadle.storage.database import Conn
-
-_SETTLE_SECONDS = 12.0
 _LOOK_SECONDS = 0.1
 _SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Counters since the database was made."""
+class RowCounts:
+    """Rows written in our tables since the database was made."""
 
-    wal_bytes: int
     inserted: int
     updated: int
     deleted: int
 
-    def __sub__(self, before: "Cost") -> "Cost":
-        return Cost(
-            self.wal_bytes - before.wal_bytes,
-            self.inserted - before.inserted,
-            self.updated - before.updated,
-            self.deleted - before.deleted,
-        )
 
-
-async def read_cost(url: str, *, results: int) -> Cost:
-    """The counters, once they tell of so many results: backends hand theirs in with a delay of up to ten seconds."""
+async def read_wal_bytes(url: str) -> int:
+    """Bytes of write-ahead log since the database server was made."""
     conn = await connect(url, name="treadle bench")
     try:
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while True:
-            cost, counted = await _counters(conn)
-            if counted >= results or time.monotonic() > deadline:
-                return cost
-            await asyncio.sleep(_LOOK_SECONDS)
+        written: int = await conn.fetchval("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+        return written
+    finally:
+        await conn.close()
+
+
+async def read_row_counts(url: str) -> RowCounts:
+    """The counters. Backends hand theirs in with a delay of up to ten seconds, or when they end: end them first."""
+    conn = await connect(url, name="treadle bench")
+    try:
+        row = await conn.fetchrow(
+            """
+            SELECT coalesce(sum(n_tup_ins), 0)::bigint, coalesce(sum(n_tup_upd), 0)::bigint,
+                   coalesce(sum(n_tup_del), 0)::bigint
+            FROM pg_stat_user_tables WHERE schemaname LIKE 'treadle%'
+            """
+        )
+        assert row is not None  # noqa: S101 - an aggregate always has a row
+        return RowCounts(*row)
     finally:
         await conn.close()
 
@@ -68,18 +67,3 @@ async def read_settings(url: str) -> dict[str, str]:
         return {name: await conn.fetchval("SELECT current_setting($1)", name) for name in _SETTINGS}
     finally:
         await conn.close()
-
-
-async def _counters(conn: "Conn") -> tuple[Cost, int]:
-    row = await conn.fetchrow(
-        """
-        SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint,
-               coalesce(sum(n_tup_ins), 0)::bigint, coalesce(sum(n_tup_upd), 0)::bigint,
-               coalesce(sum(n_tup_del), 0)::bigint,
-               coalesce(sum(n_tup_ins) FILTER (WHERE relname LIKE 'task_result%'), 0)::bigint
-        FROM pg_stat_user_tables WHERE schemaname LIKE 'treadle%'
-        """
-    )
-    assert row is not None  # noqa: S101 - an aggregate always has a row
-    *cost, results = row
-    return Cost(*cost), results

@@ -9,14 +9,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from treadle.cli.bench import database, usage
 from treadle.cli.bench.tasks import STARTED
 from treadle.cli.bench.times import Times, milliseconds_between, percentile
+from treadle.cli.database import database_of
 from treadle.cli.exits import CommandError, Exit
+from treadle.cli.options import make_settings
 from treadle.cli.parent import child_environment
 from treadle.server.process import EngineProcess
 
@@ -39,18 +41,20 @@ class BenchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """CPU microseconds of each process tree at one moment."""
+    """CPU microseconds of each process tree, and the database's write-ahead log, at one moment."""
 
     engine: int | None
     postgres: int | None
     worker: int | None
     client: int | None
+    wal_bytes: int
 
     def per_task(self, before: "Snapshot", tasks: int) -> dict[str, float | None]:
         def share(now: int | None, then: int | None) -> float | None:
             return None if now is None or then is None else round((now - then) / tasks, 1)
 
         return {
+            "wal_bytes_per_task": share(self.wal_bytes, before.wal_bytes),
             "engine_cpu_us_per_task": share(self.engine, before.engine),
             "postgres_cpu_us_per_task": share(self.postgres, before.postgres),
             "worker_cpu_us_per_task": share(self.worker, before.worker),
@@ -81,36 +85,30 @@ class Bench:
             return self._ordinary()
 
     def _ordinary(self) -> dict[str, Any]:
-        url = self._engine.database_url
-        cost_before = asyncio.run(database.read_cost(url, results=WARM_UP_RUNS))
         before = self._snapshot()
         self._tell_go()
         heard = self._hear("ended_ns")
-        after = self._snapshot()
-        cost = asyncio.run(database.read_cost(url, results=WARM_UP_RUNS + self._plan.tasks)) - cost_before
-        return self._report(before, after, cost, heard["began_ns"], heard["ended_ns"])
+        return self._report(before, self._snapshot(), heard["began_ns"], heard["ended_ns"])
 
     def _drain(self, ends: ExitStack) -> dict[str, Any]:
         """Fill the queue while no worker is there, then measure a worker that empties it."""
-        url = self._engine.database_url
         _end(self._worker)
+        wal_bytes = self._wal_bytes()
         self._tell_go()
         self._hear("ended_ns")
-        cost_before = asyncio.run(database.read_cost(url, results=WARM_UP_RUNS))
-        before = self._snapshot()
+        # CPU time is that of the draining; what is written to disk, that of the whole life of a task.
+        before = replace(self._snapshot(), wal_bytes=wal_bytes)
         self._worker = ends.enter_context(_child(self._worker_command(), self._env()))
-        ended = asyncio.run(database.wait_for_results(url, WARM_UP_RUNS + self._plan.tasks, seconds=_DRAIN_SECONDS))
+        total = WARM_UP_RUNS + self._plan.tasks
+        ended = asyncio.run(database.wait_for_results(self._engine.database_url, total, seconds=_DRAIN_SECONDS))
         after = self._snapshot()
-        cost = asyncio.run(database.read_cost(url, results=WARM_UP_RUNS + self._plan.tasks)) - cost_before
         # The worker's own start-up does not count: the clock starts with the first task.
         first = min(self._times["started"][at] for at in range(self._plan.tasks))
-        return self._report(before, after, cost, first, ended)
+        return self._report(before, after, first, ended)
 
     # -- figures ----------------------------------------------------------------------------------------------------------
 
-    def _report(
-        self, before: Snapshot, after: Snapshot, cost: database.Cost, began_ns: int, ended_ns: int
-    ) -> dict[str, Any]:
+    def _report(self, before: Snapshot, after: Snapshot, began_ns: int, ended_ns: int) -> dict[str, Any]:
         plan = self._plan
         seconds = (ended_ns - began_ns) / 1e9
         started = [at for at in range(plan.tasks) if self._times["started"][at]]
@@ -130,10 +128,7 @@ class Bench:
             report["result_latency_ms"] = _spread(
                 milliseconds_between(self._times["triggered"], self._times["finished"])
             )
-        return report | {
-            "wal_bytes_per_task": round(cost.wal_bytes / plan.tasks, 1),
-            "row_versions_per_task": round((cost.inserted + cost.updated) / plan.tasks, 2),
-            "deletes_per_task": round(cost.deleted / plan.tasks, 2),
+        report |= {
             **after.per_task(before, plan.tasks),
             "engine_peak_rss_mb": usage.peak_rss_mb(self._engine.pid),
             "worker_peak_rss_mb": usage.peak_rss_mb(_pid(self._worker)),
@@ -142,6 +137,22 @@ class Bench:
             "cpus": os.cpu_count(),
             "postgres": asyncio.run(database.read_settings(self._engine.database_url)),
         }
+        return report | self._rows_per_task()
+
+    def _rows_per_task(self) -> dict[str, float]:
+        """Ends everything: the counters are complete only then."""
+        _end(self._worker)
+        _end(self._client)
+        self._engine.terminate()
+        settings = make_settings(data_dir=self._engine.data_dir, database_url=self._plan.database_url)
+        with database_of(settings) as url:
+            rows = asyncio.run(database.read_row_counts(url))
+        # The warm-up ran the same task, so rows are counted, and divided, from the very first run on.
+        runs = WARM_UP_RUNS + self._plan.tasks
+        return {
+            "row_versions_per_task": round((rows.inserted + rows.updated) / runs, 2),
+            "deletes_per_task": round(rows.deleted / runs, 2),
+        }
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(
@@ -149,7 +160,11 @@ class Bench:
             postgres=usage.cpu_us(self._postmaster()),
             worker=usage.cpu_us(_pid(self._worker)),
             client=usage.cpu_us(_pid(self._client)),
+            wal_bytes=self._wal_bytes(),
         )
+
+    def _wal_bytes(self) -> int:
+        return asyncio.run(database.read_wal_bytes(self._engine.database_url))
 
     def _postmaster(self) -> int | None:
         """The embedded server; a database elsewhere cannot be measured from here."""
