@@ -45,4 +45,4 @@ async def status_becomes(hatchet: Hatchet, run_id: str, status: RunStatus) -> No
 async def event_kinds(raw: RawClient, run_id: str) -> list[str]:
     """The history of a run by the engine's own account."""
     detail = await raw.call("/treadle.v1.Runs/Get", id=run_id)
-    return [event.kind.upper() for event in detail.events]
+    return [event.kind for event in detail.events]

@@ -92,15 +92,8 @@ async def test_backoff_grows_by_its_factor_up_to_its_maximum(
 async def pauses_by_events(raw: RawClient, run_id: str) -> list[float]:
     """Seconds from each failed attempt to the start of the next one, by the engine's own account."""
     detail = await raw.call("/treadle.v1.Runs/Get", id=run_id)
-    failed: dict[int, float] = {}
-    started: dict[int, float] = {}
-    for event in detail.events:
-        at = event.at.seconds + event.at.nanos / 1e9
-        if event.kind.upper() == "FAILED":
-            failed[event.attempt] = at
-        elif event.kind.upper() == "STARTED":
-            started.setdefault(event.attempt, at)
-    return [started[attempt + 1] - at for attempt, at in sorted(failed.items()) if attempt + 1 in started]
+    times = {(event.kind, event.attempt): event.at.seconds + event.at.nanos / 1e9 for event in detail.events}
+    return [times["STARTED", attempt + 1] - at for (kind, attempt), at in sorted(times.items()) if kind == "RETRYING"]
 
 
 async def test_an_error_that_says_no_is_not_retried(tasks: BasicTasks, lab: Lab, mark: str) -> None:

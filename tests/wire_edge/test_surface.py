@@ -134,7 +134,6 @@ async def test_a_bad_duration_is_named(raw: RawClient, task_name: str, duration:
         ({"metadata": "{"}, "metadata"),
         ({"metadata": "[]"}, "metadata"),
         ({"level": "LOUD"}, "level"),
-        ({"message": "a\x00b"}, "message"),
     ],
 )
 async def test_a_bad_log_line_is_named(
