@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -48,6 +49,13 @@ class LoadClient:
     def in_flight(self) -> int:
         """Runs that are acknowledged and whose result has not been seen."""
         return len(self.log.acknowledged) - len(self.log.observed)
+
+    def __repr__(self) -> str:
+        log = self.log
+        return (
+            f"{self.acknowledged} acknowledged, {self.in_flight} in flight, {len(log.uncertain)} uncertain,"
+            f" {len(log.refused)} refused {dict(islice(log.refused.items(), 2))}, {len(log.vanished)} vanished"
+        )
 
     async def run(self) -> None:
         """Returns when every acknowledged run's result was seen."""
@@ -123,13 +131,13 @@ class LoadClient:
 
     async def _asked(self) -> AsyncIterator[runs_pb2.AwaitRequest]:
         # A new stream asks for all runs again, also for those already seen: an old result must not look different.
-        while not self._new_ids.empty():
-            self._new_ids.get_nowait()
+        # It has a queue of its own, for the requests of the broken one may still be read by somebody.
+        new_ids = self._new_ids = asyncio.Queue()
         known = list(self.log.acknowledged)
         for start in range(0, len(known), ASKED_AT_ONCE):
             yield runs_pb2.AwaitRequest(run_ids=known[start : start + ASKED_AT_ONCE])
         while True:
-            if ids := await self._new_ids.get():
+            if ids := await new_ids.get():
                 yield runs_pb2.AwaitRequest(run_ids=ids)
 
     def _observe(self, result: runs_pb2.RunResult) -> None:

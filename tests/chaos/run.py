@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from tests.support.eventually import eventually
 
 logger = logging.getLogger(__name__)
 
-ROUND_SECONDS = 180.0
+ROUND_SECONDS = float(os.environ.get("TREADLE_CHAOS_ROUND_SECONDS", "180"))
 REST_SECONDS = 60.0
 REGISTERED_SECONDS = 30.0
 # A start and an effect line of one run, both written by `EffectLog.write`.
@@ -52,7 +53,8 @@ async def run_round(plan: Round, fault: Fault, folder: Path) -> None:
                 await _work_under_faults(plan, fault, cluster, load, random)
                 history = await _come_to_rest(cluster, load)
         except BaseException as problem:
-            problem.add_note(f"seed {plan.seed}\n" + "\n".join(cluster.log_tails()))
+            problem.add_note(f"seed {plan.seed}; the client: {load}; the tables: {await _state_of(cluster)}")
+            problem.add_note("\n".join(cluster.log_tails()))
             raise
     problems = check(history)
     assert not problems, f"seed {plan.seed}:\n" + "\n".join(problems)
@@ -105,6 +107,18 @@ async def _come_to_rest(cluster: Cluster, load: LoadClient) -> History:
     finally:
         await connection.close()
     return History(load.log, read_effects(cluster.effects_folder), snapshot)
+
+
+async def _state_of(cluster: Cluster) -> str:
+    """What a failed round left in the tables, if they can be read."""
+    try:
+        connection = await asyncpg.connect(cluster.engine.database_url, timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as problem:
+        return f"out of reach ({problem!r})"
+    try:
+        return f"{await count_unended(connection)} runs without result, {await count_unfinished(connection)}"
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager
