@@ -52,20 +52,25 @@ class Execution:
 class Ledger:
     """Attempts, reports, log lines: everything that goes into the next frame."""
 
-    def __init__(self, wake: Callable[[], None], max_bytes: int) -> None:
+    def __init__(self, wake: Callable[[], None], wake_later: Callable[[], None], max_bytes: int) -> None:
         """Make an empty one.
 
         Args:
             wake: Called, from any thread, when there is something to send; once until the next frame is taken.
+            wake_later: As `wake`, when there is something that can wait some milliseconds; `is_due` is to be called
+                after them. Most tasks end sooner, and then their report says it all.
             max_bytes: Largest frame to make.
         """
         self._lock = threading.Lock()
         self._wake = wake
         self._woken = False
+        self._wake_later = wake_later
+        self._woken_later = False
+        self._due = False
         self.max_bytes = max_bytes
         self._running: dict[Key, Execution] = {}
         self._unsettled: dict[Key, Report] = {}
-        self._received: list[Key] = []
+        self._received: dict[Key, None] = {}
         self._started: dict[Key, int] = {}
         self._reports: deque[Report] = deque()
         self._handed_back: dict[Key, None] = {}
@@ -82,18 +87,30 @@ class Ledger:
             self._woken = True
             self._wake()
 
+    def _stir_later(self) -> None:
+        if not self._woken_later:
+            self._woken_later = True
+            self._wake_later()
+
+    def is_due(self) -> None:
+        """What could wait has waited long enough."""
+        with self._lock:
+            self._due = True
+            self._stir()
+
     # -- from the engine -------------------------------------------------------------------------------------------
 
     def take(self, execution: Execution) -> bool:
         """Note a delivered attempt; False when it is in hand already, or must not start any more."""
         key = execution.key
         with self._lock:
-            self._received.append(key)
-            self._stir()
+            self._received[key] = None
+            self._stir_later()
             if key in self._running or key in self._unsettled:
                 return False
             if self._draining:
                 self._handed_back[key] = None
+                self._stir()
                 return False
             self._handed_back.pop(key, None)
             self._running[key] = execution
@@ -106,7 +123,6 @@ class Ledger:
             if key not in self._unsettled:
                 self._unsettled[key] = report
                 self._reports.append(report)
-            self._received.append(key)
             self._stir()
 
     def settle(self, attempts: Iterable[worker_pb2.Attempt]) -> None:
@@ -138,7 +154,7 @@ class Ledger:
         with self._lock:
             if execution.key in self._running:
                 self._started[execution.key] = execution.started_us
-                self._stir()
+                self._stir_later()
 
     def report(self, execution: Execution, report: Report) -> None:
         """The code has ended and this came of it."""
@@ -146,7 +162,8 @@ class Ledger:
         with self._lock:
             if self._running.pop(key, None) is None:
                 return  # handed back meanwhile
-            # The report tells when the code started, so a started entry that has not left yet need not.
+            # The report tells that it came and when the code started: what has not left yet need not.
+            self._received.pop(key, None)
             self._started.pop(key, None)
             self._unsettled[key] = report
             self._reports.append(report)
@@ -196,9 +213,9 @@ class Ledger:
 
     @property
     def clean(self) -> bool:
-        """Nothing is left to send, and nothing sent waits to be settled."""
+        """Nothing that matters is left to send, and nothing sent waits to be settled."""
         with self._lock:
-            return not (self._unsettled or self._has_news())
+            return not (self._unsettled or self._handed_back or self._stopped or self._logs)
 
     def resume(self) -> list[worker_pb2.Attempt]:
         """Prepare for a new stream: returns what is in hand, and queues again what may have been lost with the old."""
@@ -207,14 +224,14 @@ class Ledger:
             self._stopped.clear()  # what is not in hand has stopped
             self._reports = deque(self._unsettled.values())
             self._started = {key: found.started_us for key, found in self._running.items() if found.started_us}
+            self._due = bool(self._started)
             self._drain_told = False
             return [_attempt(key) for key in (*self._running, *self._unsettled)]
 
-    def _has_news(self) -> bool:
+    def _has_news(self, due: bool) -> bool:
         return bool(
             self._reports
-            or self._received
-            or self._started
+            or (due and (self._received or self._started))
             or self._handed_back
             or self._stopped
             or self._logs
@@ -226,7 +243,10 @@ class Ledger:
         """All news in one frame, as far as it fits; None when there are none."""
         with self._lock:
             self._woken = False
-            if not self._has_news():
+            due, self._due = self._due, False
+            if due:
+                self._woken_later = False
+            if not self._has_news(due):
                 return None
             room = self.max_bytes
             logs, room = self._take_logs(room)
@@ -238,8 +258,11 @@ class Ledger:
                     break
                 reports.append(self._reports.popleft())
                 room -= size
-            received, self._received = self._received, []
-            started, self._started = self._started, {}
+            received: Iterable[Key] = ()
+            started: dict[Key, int] = {}
+            if due:
+                received, self._received = self._received, {}
+                started, self._started = self._started, {}
             handed_back, self._handed_back = self._handed_back, {}
             stopped, self._stopped = self._stopped, []
             canary, self._canary = self._canary, None

@@ -38,6 +38,7 @@ logger = logging.getLogger("treadle.worker")
 
 _PATH = "/treadle.v1.Worker/Session"
 _WELCOME_SECONDS = 10.0
+_LATER_SECONDS = 0.01
 _SHORTEST_SILENCE_SECONDS = 3.0
 _OWN_DEADLINE_SECONDS = 10.0
 """How much later than the engine the worker itself gives up on an attempt: for when it is cut off."""
@@ -102,6 +103,10 @@ class Session:
         """There is something to send; on the I/O thread."""
         self._news.set()
 
+    def wake_later(self) -> None:
+        """There is something to send that can wait a little; on the I/O thread."""
+        asyncio.get_running_loop().call_later(_LATER_SECONDS, self._ledger.is_due)
+
     def finish(self) -> None:
         """Close the stream once everything is sent; on the I/O thread."""
         self._finishing = True
@@ -161,10 +166,7 @@ class Session:
     async def _live(self) -> None:
         """One life of the stream."""
         call = self._gateway.stub(_PATH)(metadata=self._gateway.connection.metadata)
-        writer: asyncio.Task[None] | None = None
-        preparing: asyncio.Task[None] | None = None
-        self._heard = time.monotonic()
-        watch = asyncio.ensure_future(self._listen_for_silence(call))
+        helpers: list[asyncio.Task[None]] = []
         try:
             del self._hello.in_hand[:]
             self._hello.in_hand.extend(self._ledger.resume())
@@ -176,19 +178,19 @@ class Session:
             self._welcome(first.welcome)
             if not self._prepared:
                 # The engine does not know this worker any more, so perhaps not its tasks either.
-                preparing = asyncio.ensure_future(self._prepare_again())
-            writer = asyncio.ensure_future(self._write(call))
+                helpers.append(asyncio.ensure_future(self._prepare_again()))
+            self._heard = time.monotonic()
+            helpers.append(asyncio.ensure_future(self._listen_for_silence(call)))
+            helpers.append(asyncio.ensure_future(self._write(call)))
             self._take(first)
             while (frame := await call.read()) is not EOF:
                 self._heard = time.monotonic()
                 self._take(frame)
         finally:
-            for task in (writer, preparing):
-                if task is not None:
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
-            watch.cancel()
+            for helper in helpers:
+                helper.cancel()
             call.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
 
     def _welcome(self, welcome: worker_pb2.Welcome) -> None:
         if self._hello.worker_id and self._hello.worker_id != welcome.worker_id:

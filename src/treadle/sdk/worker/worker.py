@@ -42,7 +42,9 @@ _SETTLE_SECONDS = 10.0
 _HURRY_SECONDS = 0.5
 """Instead of both, after a second signal."""
 _CLOSE_SECONDS = 3.0
-_STUCK_SECONDS = 5.0
+"""How long the engine may take to end the stream."""
+_STUCK_SECONDS = 2.0
+"""How long the event loop may take to notice that all is over, before the process ends without it."""
 _TICK_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 
@@ -208,7 +210,11 @@ class Worker:
         self, gateway: Gateway, loop: asyncio.AbstractEventLoop, threads: Threads, watch: LoopWatch
     ) -> None:
         tasks = dict(self._app.tasks)
-        ledger = self._ledger = Ledger(lambda: gateway.io.post(session.wake), gateway.connection.max_message_bytes)
+        ledger = self._ledger = Ledger(
+            lambda: gateway.io.post(session.wake),
+            lambda: gateway.io.post(session.wake_later),
+            gateway.connection.max_message_bytes,
+        )
         runner = Runner(ledger, threads, loop)
         session = Session(
             gateway,
@@ -256,9 +262,9 @@ class Worker:
         if not await self._until(lambda: ledger.clean or working.done(), _SETTLE_SECONDS):
             logger.warning("the engine has not confirmed the last reports; it will find out by itself")
         session.finish()
-        await asyncio.wait({working}, timeout=_CLOSE_SECONDS)
         if self._owns_process:
-            asyncio.get_running_loop().call_later(_STUCK_SECONDS, self._exit_if_stuck)
+            asyncio.get_running_loop().call_later(_CLOSE_SECONDS + _STUCK_SECONDS, self._exit_if_stuck)
+        await asyncio.wait({working}, timeout=_CLOSE_SECONDS)
 
     def _exit_if_stuck(self) -> None:
         if not self._ended.done():
