@@ -114,7 +114,6 @@ class Sessions:
         for slot_type, units in hello.slots.items():
             if units < 0:
                 raise InvalidInput(f"hello.slots[{slot_type!r}]", f"must be 0 or more, not {units}")
-        worker_id = hello.worker_id or new_id()
         actions = sorted({action.lower() for action in hello.actions})
         runtime = {
             "sdk_version": hello.sdk_version,
@@ -123,6 +122,10 @@ class Sessions:
             "os": hello.os,
         }
         async with self._database.connection() as conn:
+            worker_id = hello.worker_id
+            # An id that this tenant does not have is answered with a new one.
+            if not worker_id or await rows.find_worker(conn, tenant_id=caller.tenant_id, id=worker_id) is None:
+                worker_id = new_id()
             queues = await rows.ensure_queues(conn, tenant_id=caller.tenant_id, names=actions)
             await rows.insert_worker(
                 conn,
