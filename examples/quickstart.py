@@ -22,7 +22,7 @@ from stdlib_report.following import follow
 from stdlib_report.processes import Processes, StartProblem
 from stdlib_report.report import render_report
 
-from treadle import InvalidInput, NotFound, Run, TreadleError
+from treadle import NotFound, Run, TreadleError
 from treadle.server.process import EngineStartError
 
 ROOT = Path(__file__).parents[1]
@@ -77,7 +77,7 @@ async def _start(processes: Processes) -> Run[LibraryMeasure]:
     while True:
         try:
             return await report.start(root=str(library_folder()))
-        except (NotFound, InvalidInput):
+        except NotFound:
             # A task is known once its first worker has registered it.
             processes.check()
             if time.monotonic() > deadline:
