@@ -20,7 +20,7 @@ from treadle.engine.commands import (
     resolve,
 )
 from treadle.model.durations import parse_duration_ms
-from treadle.model.errors import InvalidInput, NotFound
+from treadle.model.errors import InvalidInput, NotFound, TreadleError
 from treadle.model.ids import canonical_id
 from treadle.model.payload import check_json, check_metadata
 from treadle.storage.trigger import existing_tasks
@@ -79,14 +79,14 @@ class Reports:
             report.answer = answer
             await self._inbox.put_when_room(report)
             if await done:
-                await self._check_known(task_id, caller)
+                await self._check_known(task_id, caller, InvalidInput)
         return pb.ActionEventResponse(tenant_id=caller.tenant, worker_id=request.worker_id)
 
-    async def _check_known(self, task_id: str, caller: Caller) -> None:
-        """A report that changed nothing is fine when its attempt is over, and an error when its task never was."""
+    async def _check_known(self, task_id: str, caller: Caller, error: type[TreadleError]) -> None:
+        """What comes about an attempt that is over is fine, and an error when its task never was."""
         async with self._database.connection() as conn:
             if not await existing_tasks(conn, tenant_ids=[caller.tenant_id], ids=[task_id]):
-                raise InvalidInput("task_run_external_id", f"no task {task_id}")
+                raise error("task_run_external_id", f"no task {task_id}")
 
     @staticmethod
     def _report(request: pb.StepActionEvent, caller: Caller, task_id: str, attempt: int, at: float) -> Report | None:
@@ -147,14 +147,18 @@ class Reports:
         task_id = checked_id(request.task_run_external_id, "task_run_external_id")
         current = self._running.current(caller.tenant_id, task_id, 0)
         if current is None:
-            raise NotFound("task_run_external_id", f"no running task {task_id}")
+            await self._check_known(task_id, caller, NotFound)
         level = (request.level or "INFO").upper()
         if level not in LEVELS:
             raise InvalidInput("level", f"{request.level!r} is not one of {', '.join(sorted(LEVELS))}")
         at = time_us(request.created_at, "created_at") / 1e6
         line = LogLine(
             task_id,
-            request.task_retry_count + 1 if request.HasField("task_retry_count") else current.attempt,
+            request.task_retry_count + 1
+            if request.HasField("task_retry_count")
+            else 1
+            if current is None
+            else current.attempt,
             at,
             level,
             clean_text(request.message)[:MAX_LOG_CHARS],
@@ -162,7 +166,7 @@ class Reports:
         )
         # Logs are not worth a round trip each: they are in the very next commit.
         await self._inbox.put_when_room(
-            Report(caller.tenant_id, "", lambda _settled, _stale, _error: None, logs=[line])
+            Report(caller.tenant_id, "", lambda _settled, _stale, _error: None, logs=[line], late_logs=True)
         )
         return events_pb2.PutLogResponse()
 

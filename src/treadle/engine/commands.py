@@ -143,6 +143,8 @@ class Report(Command):
     logs: Sequence[LogLine] = ()
     # Whether a start must be stored at once, because the worker cannot tell later what it runs.
     keep_starts: bool = False
+    # Whether lines of attempts that are over are kept, because the worker sends them apart from its results.
+    late_logs: bool = False
 
     @property
     def size(self) -> int:
@@ -158,6 +160,7 @@ class Report(Command):
             "worker_id": self.worker_id,
             "answer": self.answer,
             "keep_starts": self.keep_starts,
+            "late_logs": self.late_logs,
         }
         parts: list[Command] = [
             Report(**base, **{name: [entry]})  # type: ignore[arg-type]  # the fields of this very class

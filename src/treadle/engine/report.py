@@ -29,7 +29,9 @@ def apply(report: Report, running: Running, batch: Batch) -> None:
     settled: list[AttemptKey] = []
     stale: list[Stale] = []
     # Lines of an attempt that is not current are dropped: its code should have stopped.
-    batch.logs.extend((tenant_id, line) for line in report.logs if current(line.task_id, line.attempt) is not None)
+    batch.logs.extend(
+        (tenant_id, line) for line in report.logs if report.late_logs or current(line.task_id, line.attempt) is not None
+    )
     for started in report.started:
         attempt = current(started.task_id, started.attempt)
         if attempt is None:

@@ -197,7 +197,8 @@ class Ledger:
                 answer()
             except Exception as error:  # noqa: BLE001 - the commit is done: whatever a caller makes of it must not undo that
                 _log.error("an answer could not be given", error=repr(error), exc_info=error)
-        if batch.results:
-            self._audience.tell_ended(batch.results)
+        # In this order: the end of a run closes the stream on which its last event is shown.
         if batch.happenings:
             self._audience.tell_happened(batch.happenings)
+        if batch.results:
+            self._audience.tell_ended(batch.results)
