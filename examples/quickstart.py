@@ -16,12 +16,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+
 from stdlib_report.analysis import LibraryMeasure, library_folder
 from stdlib_report.app import FLAKY_PACKAGE, report
 from stdlib_report.following import follow
 from stdlib_report.processes import Processes, StartProblem
 from stdlib_report.report import render_report
-
 from treadle import NotFound, Run, TreadleError
 from treadle.server.process import EngineStartError
 
