@@ -1,6 +1,8 @@
 """Tables for people, JSON for programs, and nothing that drives the terminal."""
 
 import json
+import re
+import sys
 from typing import Any
 
 import pytest
@@ -51,3 +53,27 @@ def test_failures_follow_the_form_asked_for(output: Output, capsys: pytest.Captu
             "message": "there is no run 7",
             "hint": "treadle runs list",
         }
+
+
+def test_a_terminal_sees_whole_ids_and_short_times(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    run_id = "01a20c5b-9434-7689-9ad7-4914732257b2"
+    row = {
+        "id": run_id,
+        "task": "t" * 60,
+        "status": "COMPLETED",
+        "created": "2020-01-02T03:04:05.678Z",
+        "error": "e" * 60,
+    }
+    print_rows(tuple(row), [row], Output.TABLE)
+    head, line = capsys.readouterr().out.splitlines()
+    assert "\x1b[3" not in head + line
+    assert line.startswith(run_id)
+    assert "COMPLETED" in line
+    assert re.search(r"2020-01-0\d \d\d:\d4:05 ", line)
+    assert len(line) <= 80

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -65,12 +66,16 @@ def print_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], output
     elif output is Output.JSON:
         print(json.dumps(list(rows), indent=2, ensure_ascii=False))
     else:
-        _print_table(columns, [[_cell(row.get(name)) for name in columns] for row in rows])
+        on_terminal = sys.stdout.isatty()
+        cells = [[_cell(row.get(name), short=on_terminal) for name in columns] for row in rows]
+        (_print_rich_table if on_terminal else _print_plain_table)(columns, cells)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, *, short: bool) -> str:
     if value is None:
         return ""
+    if short and isinstance(value, str) and _is_time(value):
+        return _short_time(value)
     return plain_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
@@ -79,10 +84,19 @@ def plain_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _print_table(columns: Sequence[str], rows: list[list[str]]) -> None:
-    if sys.stdout.isatty():
-        _print_rich_table(columns, rows)
-        return
+_is_time = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z").fullmatch
+
+
+def _short_time(text: str) -> str:
+    """A moment as the clock on the wall shows it; with the date when that is another day."""
+    from datetime import datetime
+
+    moment = datetime.fromisoformat(text).astimezone()
+    today = moment.date() == datetime.now().astimezone().date()
+    return moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
+
+
+def _print_plain_table(columns: Sequence[str], rows: list[list[str]]) -> None:
     widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(columns)]
     for row in [[name.upper() for name in columns], *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -91,15 +105,19 @@ def _print_table(columns: Sequence[str], rows: list[list[str]]) -> None:
 STATUS_STYLES = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan", "QUEUED": "blue"}
 
 
+# What a narrow terminal may cut; half an id is of no use to anyone.
+_CUTTABLE = ("task", "error")
+
+
 def _print_rich_table(columns: Sequence[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        # An id cut in half is of no use to anyone.
-        table.add_column(name.upper(), no_wrap=True, min_width=36 if name == "id" else None)
+    for at, name in enumerate(columns):
+        whole = max([len(name), *(len(row[at]) for row in rows)])
+        table.add_column(name.upper(), no_wrap=True, min_width=4 if name in _CUTTABLE else whole)
     for row in rows:
         table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
     Console().print(table)

@@ -56,7 +56,11 @@ def _print_detail(row: dict[str, Any]) -> None:
     _print_lines("error", (row["error"] or "").splitlines())
     _print_lines(
         "history",
-        (f"{event['at']}  #{event['attempt']}  {event['kind']:<22}{event['detail']}" for event in row["events"]),
+        (
+            # The first line says what; all of it is under "error", or in JSON.
+            f"{event['at']}  #{event['attempt']}  {event['kind']:<22}{event['detail'].partition(chr(10))[0]}"
+            for event in row["events"]
+        ),
     )
     _print_lines(
         "log", (f"{line['at']}  #{line['attempt']}  {line['level']:<8}{line['message']}" for line in row["logs"])

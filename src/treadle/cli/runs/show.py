@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from treadle.wire.gen.treadle.v1 import runs_pb2
 
-COLUMNS = ("id", "task", "status", "created", "duration", "attempt", "error")
+COLUMNS = ("id", "task", "status", "created", "duration", "error")
 
 
 def summary_row(run: "runs_pb2.RunSummary") -> dict[str, Any]:
