@@ -105,8 +105,9 @@ def _print_plain_table(columns: Sequence[str], rows: list[list[str]]) -> None:
 STATUS_STYLES = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan", "QUEUED": "blue"}
 
 
-# What a narrow terminal may cut; half an id is of no use to anyone.
+# What a narrow terminal may cut, in the order in which room is given; half an id is of no use to anyone.
 _CUTTABLE = ("task", "error")
+_GAP = 2
 
 
 def _print_rich_table(columns: Sequence[str], rows: list[list[str]]) -> None:
@@ -114,10 +115,16 @@ def _print_rich_table(columns: Sequence[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for at, name in enumerate(columns):
-        whole = max([len(name), *(len(row[at]) for row in rows)])
-        table.add_column(name.upper(), no_wrap=True, min_width=4 if name in _CUTTABLE else whole)
+    console = Console()
+    widths = {name: max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(columns)}
+    room = console.width - sum(width + _GAP for name, width in widths.items() if name not in _CUTTABLE)
+    for name in (name for name in _CUTTABLE if name in widths):
+        share = room // 2 if name == "task" else room
+        widths[name] = max(len(name), min(widths[name], share - _GAP))
+        room -= widths[name] + _GAP
+    table = Table(box=None, header_style="bold", padding=(0, _GAP, 0, 0), pad_edge=False)
+    for name in columns:
+        table.add_column(name.upper(), no_wrap=True, width=widths[name])
     for row in rows:
         table.add_row(*(Text(cell, style=STATUS_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+    console.print(table)
