@@ -18,9 +18,24 @@ def ids(values: Iterable[str]) -> str:
     return "{" + ",".join(values) + "}"
 
 
-def numbers(values: Iterable[float]) -> str:
-    """An array literal of integers, or of times in epoch seconds."""
+def numbers(values: Iterable[int]) -> str:
+    """An array literal of integers."""
     return "{" + ",".join(map(str, values)) + "}"
+
+
+def times(values: Iterable[float | None]) -> str:
+    """An array literal of times in epoch seconds, where some may be missing.
+
+    Most of a batch shares a few values, and writing out a float costs more than looking it up.
+    """
+    known: dict[float | None, str] = {None: "NULL"}
+    parts = []
+    for value in values:
+        text = known.get(value)
+        if text is None:
+            text = known[value] = repr(value)
+        parts.append(text)
+    return "{" + ",".join(parts) + "}"
 
 
 def ids_or_null(values: Iterable[str | None]) -> str:
@@ -28,7 +43,7 @@ def ids_or_null(values: Iterable[str | None]) -> str:
     return "{" + ",".join(["NULL" if value is None else value for value in values]) + "}"
 
 
-def numbers_or_null(values: Iterable[float | None]) -> str:
+def numbers_or_null(values: Iterable[int | None]) -> str:
     """As `numbers`, where some are missing."""
     return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 

@@ -37,7 +37,7 @@ async def insert_attempts(
         arrays.ids(worker_ids),
         arrays.numbers(retries_used),
         arrays.numbers(reassigned),
-        arrays.numbers(timeouts_at),
+        arrays.times(timeouts_at),
         assigned_at,
     )
 

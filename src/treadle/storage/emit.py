@@ -55,7 +55,7 @@ async def insert_logs(
         arrays.numbers(tenant_ids),
         arrays.ids(task_ids),
         arrays.numbers(attempts),
-        arrays.numbers(at),
+        arrays.times(at),
         levels,
         messages,
         arrays.texts(metadata),

@@ -54,7 +54,7 @@ async def insert_queue_items(
         arrays.numbers(attempts),
         arrays.numbers(retries_used),
         arrays.numbers(reassigned),
-        arrays.numbers(expires_at),
+        arrays.times(expires_at),
     )
 
 

@@ -46,7 +46,7 @@ async def insert_timers(
         arrays.numbers(attempts),
         arrays.numbers(retries_used),
         arrays.numbers(reassigned),
-        arrays.numbers(due_at),
+        arrays.times(due_at),
     )
 
 

@@ -28,5 +28,5 @@ async def mark_started(
         arrays.numbers(tenant_ids),
         arrays.ids(task_ids),
         arrays.numbers(attempts),
-        arrays.numbers(started_at),
+        arrays.times(started_at),
     )
