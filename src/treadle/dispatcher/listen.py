@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from treadle.dispatcher.actions import assigned_action, cancel_action
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
     from treadle.wire.serving import Caller, Handlers, Stream
 
-# A worker that lost its stream in between sends again what it had to say within this time. What it has not begun by
-# then never reached it.
-_REDELIVER_AFTER = 12.0
+# What a worker has not begun this long after its stream opened never reached it. After an engine's restart, its reports
+# of starts come late too, after retries with pauses of up to ten seconds.
+_REDELIVER_AFTER = 2.0
+_REDELIVER_AFTER_RESTART = 12.0
 
 
 class Listener:
@@ -89,6 +91,9 @@ class Listeners:
         self._clock = clock
         self._lost_after = lost_after
         self._open: dict[str, Listener] = {}
+        # Workers whose stream is being opened, or was opened by this engine before.
+        self._opening: dict[str, asyncio.Event] = {}
+        self._met: set[str] = set()
 
     def handlers(self) -> Handlers:
         """What this module serves."""
@@ -98,6 +103,16 @@ class Listeners:
         """Whether this tenant's worker has a stream open here."""
         found = self._open.get(worker_id)
         return found is not None and found.tenant_id == tenant_id
+
+    async def wait_open(self, worker_id: str, tenant_id: int, seconds: float) -> bool:
+        """Whether this tenant's worker has a stream open here, or opens one within this time."""
+        if not self.serves(worker_id, tenant_id):
+            opened = self._opening.setdefault(worker_id, asyncio.Event())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(opened.wait(), seconds)
+            if self._opening.get(worker_id) is opened:
+                del self._opening[worker_id]
+        return self.serves(worker_id, tenant_id)
 
     def close_one(self, worker_id: str, tenant_id: int) -> bool:
         """Close a worker's stream; False when there is none."""
@@ -124,6 +139,9 @@ class Listeners:
             earlier.close()
         listener = self._open[worker_id] = Listener(worker_id, caller)
         self._liveness.watch(worker_id, caller.tenant_id, self._lost_after)
+        opening = self._opening.pop(worker_id, None)
+        if opening is not None:
+            opening.set()
         opened_at = self._clock.now()
         self._inbox.put_control(
             WorkerJoined(
@@ -136,8 +154,10 @@ class Listeners:
                 paused=worker.paused,
             )
         )
+        pause = _REDELIVER_AFTER if worker_id in self._met else _REDELIVER_AFTER_RESTART
+        self._met.add(worker_id)
         redelivery = asyncio.get_running_loop().call_later(
-            _REDELIVER_AFTER, self._inbox.put_control, Redeliver(worker_id, listener, opened_at)
+            pause, self._inbox.put_control, Redeliver(worker_id, listener, opened_at)
         )
         try:
             await listener.write_to(stream)

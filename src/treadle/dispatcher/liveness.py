@@ -69,7 +69,7 @@ class Liveness:
             watched.seen_at = self._clock.now()
             if watched.silent:
                 watched.silent = False
-                self._inbox.put_control(WorkerChanged(worker_id, None, available=True))
+                self._inbox.put_control(WorkerChanged(worker_id, None, available=True, pulse=True))
 
     def forget(self, worker_id: str) -> None:
         """A worker has said goodbye, with nothing left to run."""
@@ -101,7 +101,7 @@ class Liveness:
                 self._inbox.put_control(WorkerLost(worker_id))
             elif silence > _SILENT_AFTER and not watched.silent:
                 watched.silent = True
-                self._inbox.put_control(WorkerChanged(worker_id, None, available=False))
+                self._inbox.put_control(WorkerChanged(worker_id, None, available=False, pulse=True))
 
     async def _store(self) -> None:
         now = self._clock.now()

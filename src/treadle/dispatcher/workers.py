@@ -30,6 +30,7 @@ CONTRACT_VERSION = "v0.111.0"
 """The version of the reference engine whose contract is spoken: the SDKs turn features on by it."""
 
 DEFAULT_SLOTS = 100
+_STREAM_OPENS_WITHIN = 2.0
 
 
 class Workers:
@@ -93,7 +94,8 @@ class Workers:
     async def heartbeat(self, request: pb.HeartbeatRequest, caller: Caller) -> pb.HeartbeatResponse:
         """A sign of life, taken in memory."""
         worker_id = checked_id(request.worker_id, "worker_id")
-        if self._listeners.serves(worker_id, caller.tenant_id):
+        # A worker opens its stream and sends its first heartbeat in the same instant.
+        if await self._listeners.wait_open(worker_id, caller.tenant_id, _STREAM_OPENS_WITHIN):
             self._liveness.seen(worker_id)
             return pb.HeartbeatResponse()
         async with self._database.connection() as conn:
