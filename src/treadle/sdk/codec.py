@@ -50,7 +50,7 @@ class InputCodec:
             parameter.replace(annotation=hints.get(parameter.name, parameter.empty))
             for parameter in list(inspect.signature(function).parameters.values())[skip:]
         ]
-        self.signature = inspect.Signature(parameters)
+        self.signature: inspect.Signature = inspect.Signature(parameters)
         fields: dict[str, Any] = {}
         self._positional: list[str] = []
         self._spread: str | None = None
@@ -65,8 +65,10 @@ class InputCodec:
                 self._positional.append(name)
             annotation = hints.get(name, Any)
             fields[name] = annotation if parameter.default is parameter.empty else NotRequired[annotation]
-        self.names = frozenset(fields)
-        self.required = frozenset(p.name for p in parameters if p.default is p.empty and p.name in fields)
+        self.names: frozenset[str] = frozenset(fields)
+        self.required: frozenset[str] = frozenset(
+            p.name for p in parameters if p.default is p.empty and p.name in fields
+        )
         self._extra_adapter: TypeAdapter[Any] | None = None
         if self._spread is not None:
             value_type: Any = hints.get(self._spread, Any)

@@ -74,7 +74,7 @@ class Context:
 
     def __init__(self, task: str, delivery: worker_pb2.Delivery, host: Host) -> None:
         """Made by the worker; `Context.fake` makes one for unit tests."""
-        self.task = task
+        self.task: str = task
         self.task_id: str = delivery.task_id
         self.attempt: int = delivery.attempt
         self.cancel_reason: CancelReason | None = None

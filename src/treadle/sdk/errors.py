@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from treadle.model.errors import TreadleError
 
@@ -28,7 +28,7 @@ class ConnectionProblem(TreadleError):
 
     def __init__(self, mistake: Mistake, message: str) -> None:
         super().__init__("", message)
-        self.args = (mistake, message)
+        self.args: tuple[Any, ...] = (mistake, message)
         self.mistake: Mistake = mistake
 
 
@@ -42,9 +42,10 @@ class TaskFailed(TreadleError):
     """
 
     def __init__(self, run_id: str, task: str, error: str) -> None:
-        head, _, self.traceback = error.partition("\n")
+        head, _, traceback = error.partition("\n")
+        self.traceback: str = traceback
         super().__init__("", f"{task} (run {run_id}) failed: {head}")
-        self.args = (run_id, task, error)
+        self.args: tuple[Any, ...] = (run_id, task, error)
         self.run_id = run_id
         self.task = task
         self.error = error
@@ -60,7 +61,7 @@ class TaskCancelled(TreadleError):
 
     def __init__(self, run_id: str, task: str, reason: str = "") -> None:
         super().__init__("", f"{task} (run {run_id}) was cancelled" + (f": {reason}" if reason else ""))
-        self.args = (run_id, task, reason)
+        self.args: tuple[Any, ...] = (run_id, task, reason)
         self.run_id = run_id
         self.task = task
         self.reason = reason
@@ -79,7 +80,7 @@ class BulkStartFailed(TreadleError):
         super().__init__(
             "", f"{len(problems)} of {len(runs)} runs were refused; the first, number {first}: {problems[first]}"
         )
-        self.args = (runs, problems)
+        self.args: tuple[Any, ...] = (runs, problems)
         self.runs = runs
         self.problems = problems
 

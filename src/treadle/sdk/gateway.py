@@ -13,7 +13,7 @@ from treadle.sdk.call import Call
 from treadle.sdk.connection import open_channel
 from treadle.sdk.diagnose import probe
 from treadle.sdk.errors import ConnectionProblem
-from treadle.sdk.io import io_thread
+from treadle.sdk.io import IoThread, io_thread
 from treadle.sdk.pauses import Pauses, told_to_stop
 from treadle.sdk.results import ResultStream
 from treadle.sdk.starts import Starter
@@ -52,17 +52,17 @@ class Gateway:
         reconnect_seconds: float = RECONNECT_SECONDS,
     ) -> None:
         self.connection = connection
-        self.io = io_thread()
+        self.io: IoThread = io_thread()
         self._first_connect_seconds = first_connect_seconds
         self._reconnect_seconds = reconnect_seconds
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, Any] = {}
-        self.was_ready = False
+        self.was_ready: bool = False
         self._probing = asyncio.Lock()
-        self.starts = Starter(self, repeatable=False)
+        self.starts: Starter = Starter(self, repeatable=False)
         # Children are named by parent and index (or key): starting one twice yields the same run.
-        self.child_starts = Starter(self, repeatable=True)
-        self.results = ResultStream(self)
+        self.child_starts: Starter = Starter(self, repeatable=True)
+        self.results: ResultStream = ResultStream(self)
 
     def call(self, what: str, make: Callable[[], Coroutine[Any, Any, R]], finish: Callable[[R], T]) -> Call[T]:
         """A user-facing call that runs a coroutine on the I/O thread."""

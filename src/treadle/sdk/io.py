@@ -42,8 +42,8 @@ class Reply(Generic[T]):
     def __init__(
         self, loop: asyncio.AbstractEventLoop | None, future: asyncio.Future[T] | concurrent.futures.Future[T]
     ) -> None:
-        self.loop = loop
-        self.future = future
+        self.loop: asyncio.AbstractEventLoop | None = loop
+        self.future: asyncio.Future[T] | concurrent.futures.Future[T] = future
 
     @staticmethod
     def on_running_loop() -> Reply[Any]:
@@ -95,7 +95,7 @@ class IoThread:
     """An event loop on a daemon thread."""
 
     def __init__(self) -> None:
-        self.loop = new_loop()
+        self.loop: asyncio.AbstractEventLoop = new_loop()
         self._pid = os.getpid()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: list[Callable[[], Coroutine[Any, Any, None]]] = []

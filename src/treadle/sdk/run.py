@@ -28,8 +28,8 @@ class Run(Generic[T_co]):
     __slots__ = ("_gateway", "_output", "id", "task")
 
     def __init__(self, run_id: str, task: str, output: OutputCodec, gateway: Gateway) -> None:
-        self.id = run_id
-        self.task = task
+        self.id: str = run_id
+        self.task: str = task
         self._output = output
         self._gateway = gateway
 

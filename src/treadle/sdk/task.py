@@ -206,12 +206,12 @@ class FunctionTask(Task[P, R_co], Generic[P, R_co, Q, C_co]):
 
     def __init__(self, app: Treadle, name: str, function: Callable[Q, C_co], options: TaskOptions) -> None:
         hints = resolve_hints(function)
-        self.takes_context = _takes_context(name, function, hints)
-        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+        self.takes_context: bool = _takes_context(name, function, hints)
+        self.is_async: bool = inspect.iscoroutinefunction(inspect.unwrap(function))
         codec = InputCodec(name, function, 1 if self.takes_context else 0, hints)
         super().__init__(app, name, codec, OutputCodec(name, hints.get("return", Any)))
         self.input = codec
-        self.output = self._output
+        self.output: OutputCodec = self._output
         self.function = function
         self.task_options = options
         functools.update_wrapper(self, function)

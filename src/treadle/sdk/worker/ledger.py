@@ -37,14 +37,14 @@ class Execution:
     def __init__(
         self, key: Key, task: FunctionTask[..., Any, ..., Any], context: Context, data: bytes, deadline: float | None
     ) -> None:
-        self.key = key
-        self.task = task
-        self.context = context
-        self.input = data
-        self.deadline = deadline
+        self.key: Key = key
+        self.task: FunctionTask[..., Any, ..., Any] = task
+        self.context: Context = context
+        self.input: bytes = data
+        self.deadline: float | None = deadline
         """When the worker itself gives up on the attempt, by the monotonic clock."""
-        self.overdue = False
-        self.started_us = 0
+        self.overdue: bool = False
+        self.started_us: int = 0
         self.waiting: asyncio.Task[None] | None = None
         """The asyncio task, for async functions."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-logger = logging.getLogger("treadle.worker")
+logger: logging.Logger = logging.getLogger("treadle.worker")
 
 _BLOCKED_SECONDS = 5.0
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from treadle.sdk.worker.ledger import Ledger
     from treadle.sdk.worker.runner import Runner
 
-logger = logging.getLogger("treadle.worker")
+logger: logging.Logger = logging.getLogger("treadle.worker")
 
 _PATH = "/treadle.v1.Worker/Session"
 _WELCOME_SECONDS = 10.0
@@ -97,7 +97,7 @@ class Session:
         self._heard = 0.0
         self._silence = 30.0
         self._last_complaint = ""
-        self.connected = False
+        self.connected: bool = False
 
     def wake(self) -> None:
         """There is something to send; on the I/O thread."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from treadle.sdk.gateway import Gateway
     from treadle.wire.gen.treadle.v1 import worker_pb2
 
-logger = logging.getLogger("treadle.worker")
+logger: logging.Logger = logging.getLogger("treadle.worker")
 
 DEFAULT_GRACE = timedelta(seconds=30)
 _INTERRUPT_SECONDS = 2.0
@@ -79,7 +79,7 @@ class Worker:
             raise ValueError(f"a worker needs at least one slot, not {slots}")
         if not app.tasks:
             raise ValueError("the app has no tasks: declare some with @app.task before starting its worker")
-        self.name = check_name(name or _machine_name(), "worker name")
+        self.name: str = check_name(name or _machine_name(), "worker name")
         self.labels: Mapping[str, str] = dict(labels or {})
         self._app = app
         self._slots = slots

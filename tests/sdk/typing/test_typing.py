@@ -1,0 +1,77 @@
+"""The types users see, by mypy and pyright themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SNIPPET = Path(__file__).with_name("snippet.txt")
+"""Not a module, so that the checks of this repository do not stumble over its mistakes."""
+
+ROOT = SNIPPET.parents[3]
+
+_short = re.compile(r"\b(?:\w+\.)+(\w+)")
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    # Pyright asks the first `python` of PATH where packages are.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        check=False,
+    )
+
+
+def expected() -> dict[int, tuple[str, str]]:
+    """What the snippet says of itself: line number to (kind, text)."""
+    found: dict[int, tuple[str, str]] = {}
+    for number, line in enumerate(SNIPPET.read_text().splitlines(), start=1):
+        if match := re.search(r"# (reveal|error): (.+)$", line):
+            found[number] = (match[1], match[2])
+    return found
+
+
+def test_mypy_sees_the_types_and_the_mistakes(tmp_path: Path) -> None:
+    module = tmp_path / "snippet.py"
+    module.write_text(SNIPPET.read_text())
+    options = ["--strict", "--config-file", "", "--cache-dir", str(tmp_path / "cache"), "--no-pretty"]
+    options += ["--no-error-summary", "--show-error-codes", "--follow-imports", "silent"]
+    done = run("mypy", *options, str(module), folder=ROOT / "src")
+    seen: dict[int, tuple[str, str]] = {}
+    codes: dict[int, set[str]] = {}
+    for line in done.stdout.splitlines():
+        if match := re.match(r".*snippet\.py:(\d+): note: Revealed type is [\"'](.+)[\"']", line):
+            seen[int(match[1])] = ("reveal", _short.sub(r"\1", match[2]))
+        elif match := re.match(r".*snippet\.py:(\d+): error: .*\[([\w-]+)\]$", line):
+            codes.setdefault(int(match[1]), set()).add(match[2])
+    seen |= {number: ("error", " ".join(sorted(found))) for number, found in codes.items()}
+    wanted = {
+        number: (kind, " ".join(sorted(text.split())) if kind == "error" else text)
+        for number, (kind, text) in expected().items()
+    }
+    assert len(wanted) > 30
+    assert seen == wanted, done.stdout + done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_every_public_type_is_complete() -> None:
+    done = run("pyright", "--verifytypes", "treadle", "--ignoreexternal", "--outputjson", folder=ROOT)
+    report = json.loads(done.stdout)["typeCompleteness"]
+    unknown = [
+        f"{symbol['name']}: {diagnostic['message']}"
+        for symbol in report["symbols"]
+        if symbol["isExported"] and not symbol["isTypeKnown"]
+        for diagnostic in symbol["diagnostics"]
+    ]
+    assert unknown == []
+    assert report["completenessScore"] == 1.0
