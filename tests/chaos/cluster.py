@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,14 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import asyncpg
 import psutil
 
 from tests.chaos.effects import count_bytes
 from tests.chaos.plan import EFFECTS_FOLDER_VARIABLE, WORKER_APP
+from tests.support.eventually import eventually
 from treadle.testing.engine import EngineProcess
 
 ROOT = Path(__file__).parents[2]
 SLOTS = 50
+GIVEN_UP_SECONDS = 30.0
+
+_ATTEMPTS_OF = """
+SELECT count(*) FROM treadle.attempt a JOIN treadle.worker w ON (w.tenant_id, w.id) = (a.tenant_id, a.worker_id)
+WHERE w.name = $1
+"""
 
 
 class Cluster:
@@ -29,6 +38,7 @@ class Cluster:
         self._logs = folder
         self.wanted_workers = workers
         self._workers: list[subprocess.Popen[bytes]] = []
+        self._names: dict[int, str] = {}
         self._started = 0
 
     # -- faults -----------------------------------------------------------------------------------------------------
@@ -44,6 +54,28 @@ class Cluster:
         await asyncio.to_thread(_kill_tree, victim.pid)
         await asyncio.to_thread(victim.wait)
         self.start_worker()
+
+    async def pause_worker(self, index: int) -> None:
+        """Freeze one worker until the engine has given its attempts to others, then let it go on as if nothing was."""
+        victim = self._workers[index % len(self._workers)]
+        await asyncio.to_thread(_signal_tree, victim.pid, signal.SIGSTOP)
+        try:
+            await self._until_given_up(self._names[victim.pid])
+        finally:
+            await asyncio.to_thread(_signal_tree, victim.pid, signal.SIGCONT)
+
+    async def _until_given_up(self, worker: str) -> None:
+        connection = await asyncpg.connect(self.engine.database_url)
+
+        async def holds_nothing() -> int:
+            held = await connection.fetchval(_ATTEMPTS_OF, worker)
+            assert held == 0
+            return 0
+
+        try:
+            await eventually(holds_nothing, timeout=GIVEN_UP_SECONDS)
+        finally:
+            await connection.close()
 
     async def kill_postgres(self) -> None:
         """Kill every process of the database at once. Bringing it back is the engine's own affair."""
@@ -72,6 +104,7 @@ class Cluster:
                 start_new_session=True,
             )
         self._workers.append(process)
+        self._names[process.pid] = name
 
     def check_workers(self) -> None:
         """Raises RuntimeError when a worker has ended by itself."""
@@ -105,11 +138,17 @@ class Cluster:
 
 
 def _kill_tree(pid: int) -> None:
-    """SIGKILL a process and all below it. The root goes first, so that it cannot replace what it loses."""
+    family = _signal_tree(pid, signal.SIGKILL)
+    psutil.wait_procs(family[1:], timeout=10)
+
+
+def _signal_tree(pid: int, number: signal.Signals) -> list[psutil.Process]:
+    """Signal a process and all below it. The root goes first, so that it cannot replace what it loses."""
+    family: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
         family = [root, *root.children(recursive=True)]
-        for process in family:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(family[1:], timeout=10)
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    return family

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -47,8 +48,9 @@ class LoadClient:
 
     @property
     def in_flight(self) -> int:
-        """Runs that are acknowledged and whose result has not been seen."""
-        return len(self.log.acknowledged) - len(self.log.observed)
+        """Runs that are acknowledged, and of whose fate nothing is known yet."""
+        log = self.log
+        return len(log.acknowledged) - len(log.observed.keys() | log.vanished)
 
     def __repr__(self) -> str:
         log = self.log
@@ -119,7 +121,8 @@ class LoadClient:
             request_serializer=runs_pb2.AwaitRequest.SerializeToString,
             response_deserializer=runs_pb2.AwaitResponse.FromString,
         )
-        call = method(self._asked(), metadata=self._client.metadata, wait_for_ready=True)
+        call = method(metadata=self._client.metadata, wait_for_ready=True)
+        asking = asyncio.create_task(self._ask(call))
         try:
             async for response in call:
                 for result in response.results:
@@ -128,17 +131,20 @@ class LoadClient:
                     return
         finally:
             call.cancel()
+            asking.cancel()
+            await asyncio.wait({asking})
 
-    async def _asked(self) -> AsyncIterator[runs_pb2.AwaitRequest]:
+    async def _ask(self, call: Any) -> None:
         # A new stream asks for all runs again, also for those already seen: an old result must not look different.
-        # It has a queue of its own, for the requests of the broken one may still be read by somebody.
+        # It has a queue of its own, so that nothing is left in a request that the broken one never sent.
         new_ids = self._new_ids = asyncio.Queue()
         known = list(self.log.acknowledged)
-        for start in range(0, len(known), ASKED_AT_ONCE):
-            yield runs_pb2.AwaitRequest(run_ids=known[start : start + ASKED_AT_ONCE])
-        while True:
-            if ids := await new_ids.get():
-                yield runs_pb2.AwaitRequest(run_ids=ids)
+        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # the reader is told the same, and why
+            for start in range(0, len(known), ASKED_AT_ONCE):
+                await call.write(runs_pb2.AwaitRequest(run_ids=known[start : start + ASKED_AT_ONCE]))
+            while True:
+                if ids := await new_ids.get():
+                    await call.write(runs_pb2.AwaitRequest(run_ids=ids))
 
     def _observe(self, result: runs_pb2.RunResult) -> None:
         if result.not_found:

@@ -32,8 +32,8 @@ def random_moments(random: Random, count: int) -> list[Moment]:
 
 async def reached(moment: Moment, *, progress: Callable[[Measure], float], load: "asyncio.Task[None]") -> bool:
     """Wait for the moment. False when the load ended before it came."""
-    while progress(moment.measure) < moment.share:
-        done, _ = await asyncio.wait([load], timeout=POLL_SECONDS)
-        if done:
-            return False
-    return True
+    while not load.done():
+        if progress(moment.measure) >= moment.share:
+            return True
+        await asyncio.wait([load], timeout=POLL_SECONDS)
+    return False

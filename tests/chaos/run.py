@@ -81,14 +81,18 @@ async def _work_under_faults(plan: Round, fault: Fault, cluster: Cluster, load: 
             return load.acknowledged / plan.runs
         return cluster.effect_bytes() / (BYTES_PER_RUN * plan.runs)
 
+    injected = 0
     async with asyncio.TaskGroup() as group:
         working = group.create_task(load.run())
         for moment in random_moments(random, plan.faults):
-            assert await reached(moment, progress=progress, load=working), f"all was done before {moment}"
+            if not await reached(moment, progress=progress, load=working):
+                break
             told = (plan.seed, moment.measure, moment.share, load.acknowledged, load.in_flight)
             logger.info("seed %d: fault at %s %.3f; acknowledged %d, in flight %d", *told)
-            assert load.in_flight > 0 or load.acknowledged < plan.runs, "a fault with nothing in flight"
             await fault(cluster, random)
+            injected += 1
+    # A fault takes a while, and the work may be over before the next one; but one at least must hit it.
+    assert injected > 0
 
 
 async def _come_to_rest(cluster: Cluster, load: LoadClient) -> History:

@@ -1,4 +1,4 @@
-"""Kill a process at random moments while 20,000 runs are under way: nothing acknowledged is lost, nothing ends twice.
+"""Kill or freeze a process at random moments while 20,000 runs are under way: nothing acknowledged is lost, nothing ends twice.
 
 TREADLE_CHAOS_SEED repeats a round, TREADLE_CHAOS_ROUNDS asks for more of them, TREADLE_CHAOS_RUNS changes the load.
 """
@@ -33,6 +33,15 @@ async def test_kill_worker(seed: int, tmp_path: Path) -> None:
         await cluster.kill_worker(random.randrange(100))
 
     await run_round(Round(seed, RUNS, faults=3), fault, tmp_path)
+
+
+async def test_pause_worker(seed: int, tmp_path: Path) -> None:
+    """A worker freezes, is given up on, and goes on later: its reports are about attempts that others have by then."""
+
+    async def fault(cluster: Cluster, random: Random) -> None:
+        await cluster.pause_worker(random.randrange(100))
+
+    await run_round(Round(seed, RUNS, faults=2), fault, tmp_path)
 
 
 async def test_kill_postgres(seed: int, tmp_path: Path) -> None:
