@@ -41,6 +41,16 @@ async def test_runs_in_bulk_come_back_in_order(tasks: BasicTasks) -> None:
     assert [result.value for result in results] == [2 * n for n in range(count)]
 
 
+async def test_a_bulk_of_large_inputs(tasks: BasicTasks) -> None:
+    """Nine megabytes: the SDK cuts them into requests that just fit."""
+    texts = [str(number) * 1_000_000 for number in range(9)]
+    items = [tasks.echo.create_bulk_run_item(Text(text=text)) for text in texts]
+
+    results = await tasks.echo.aio_run_many(items)
+
+    assert [result.text for result in results] == texts
+
+
 async def test_bulk_results_may_hold_exceptions(tasks: BasicTasks, mark: str) -> None:
     items = [tasks.flaky.create_bulk_run_item(Flaky(mark=mark, failures=failures)) for failures in (0, 9, 1, 9)]
 

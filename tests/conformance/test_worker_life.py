@@ -78,14 +78,9 @@ async def test_a_worker_may_end_itself_after_some_tasks(lab: Lab) -> None:
 
 
 async def last_heard_of(lab: Lab, worker_id: str) -> float:
-    connection = await asyncpg.connect(lab.engine.database_url)
-    try:
-        seen: float = await connection.fetchval(
-            "SELECT extract(epoch FROM last_seen_at)::float8 FROM treadle.worker WHERE id = $1::uuid", worker_id
-        )
-        return seen
-    finally:
-        await connection.close()
+    worker = await lab.hatchet().workers.aio_get(worker_id)
+    assert worker.last_heartbeat_at is not None
+    return worker.last_heartbeat_at.timestamp()
 
 
 async def test_heartbeats_keep_a_busy_worker_alive(strict_lab: Lab, mark: str) -> None:

@@ -144,7 +144,7 @@ async def square(given: Child, ctx: Context) -> Square:
 
 
 async def streams(given: Marked, ctx: Context) -> None:
-    """Numbered chunks until the gate opens, then five more."""
+    """Numbered chunks until the gate opens, then a few more."""
     effects = _effects()
     effects.record(given.mark, "started")
     sent = left = 0
