@@ -121,5 +121,7 @@ class Catalog:
             kinds = [TaskKind(row, workflow, step, queues[action]) for step, action in enumerate(actions)]
             for kind in kinds:
                 self._kinds[row.number, kind.step] = kind
-            if current:
+            known = self._current.get((row.tenant_id, workflow.name))
+            # Two registrations may finish in another order than they were stored in.
+            if current and (known is None or known.version <= row.number):
                 self._current[row.tenant_id, workflow.name] = kinds[0]

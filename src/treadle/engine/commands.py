@@ -260,12 +260,17 @@ class WorkerJoined(Command):
 
 @dataclass(slots=True)
 class WorkerChanged(Command):
-    """A worker stops or resumes taking work (a pause, a drain), or its stream has closed (`gone`)."""
+    """A worker stops or resumes taking work, or its stream has closed (`gone`).
+
+    It rests because somebody wants it to (a pause, a drain), or because it is silent (`pulse`): neither reason ends
+    the other.
+    """
 
     worker_id: str
     port: WorkerPort | None
     available: bool = False
     gone: bool = False
+    pulse: bool = False
 
     def fail(self, error: BaseException) -> None:
         """It will be seen again at the next change."""

@@ -22,7 +22,6 @@ from treadle.engine.commands import (
     WorkerLost,
     resolve,
 )
-from treadle.engine.ports import StopReason
 from treadle.model.errors import NotFound
 from treadle.scheduler.core import WINDOW
 
@@ -57,11 +56,15 @@ class Ledger:
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
         batch = Batch(now, self._audience.followed)
-        async with conn.transaction():
-            await self._apply(commands, batch, memory, conn)
-            chosen = await self._choose(batch, memory, conn)
-            queued = [item for item in batch.ready if not item.worker_id]
-            await self._write(batch, chosen, queued, conn)
+        try:
+            async with conn.transaction():
+                await self._apply(commands, batch, memory, conn)
+                chosen = await self._choose(batch, memory, conn)
+                queued = [item for item in batch.ready if not item.worker_id]
+                await self._write(batch, chosen, queued, conn)
+        except BaseException:
+            memory.ended_in_vain = batch.ended
+            raise
         enqueue.settle(queued)
         memory.timers.note(batch, queued)
         self._tell(batch, chosen, memory)
@@ -128,8 +131,7 @@ class Ledger:
                 case WorkerLost():
                     for attempt in memory.running.of_worker(command.worker_id):
                         fail.lose(attempt, memory.running, batch, handed_back=False)
-                        batch.stops.append((command.worker_id, attempt.task_id, attempt.attempt, StopReason.SUPERSEDED))
-                    memory.lose(command.worker_id)
+                    memory.lose(command.worker_id, batch)
                     batch.after.append(command.done)
                 case Redeliver():
                     memory.redeliver(command, batch)
@@ -189,7 +191,7 @@ class Ledger:
 
     def _tell(self, batch: Batch, chosen: list[Attempt], memory: Memory) -> None:
         memory.deliver(chosen)
-        memory.deliver(batch.redelivered)
+        memory.deliver(memory.redeliverable(batch))
         for worker_id, task_id, number, reason in batch.stops:
             memory.stop(worker_id, task_id, number, reason)
         for answer in batch.after:

@@ -115,7 +115,7 @@ class Loop:
     async def _wait(self) -> None:
         """Sleep until a command comes or something falls due."""
         memory = self._memory
-        if not self._inbox.empty or memory.core.starving():
+        if not self._inbox.empty or memory.core.starving() or memory.core.unfinished:
             return
         due = memory.timers.next(memory.running.next_deadline())
         if due is None:
