@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -262,6 +262,7 @@ class WorkerJoined(Command):
 class WorkerChanged(Command):
     """A worker stops or resumes taking work (a pause, a drain), or its stream has closed (`gone`)."""
 
+    tenant_id: int
     worker_id: str
     port: WorkerPort | None
     available: bool = False
@@ -275,8 +276,8 @@ class WorkerChanged(Command):
 class WorkerLost(Command):
     """A worker has been silent for too long: its attempts run elsewhere."""
 
+    tenant_id: int
     worker_id: str
-    done: Callable[[], None] = field(default=lambda: None)
 
     def fail(self, error: BaseException) -> None:
         """The liveness watch says it again."""
@@ -286,6 +287,7 @@ class WorkerLost(Command):
 class Redeliver(Command):
     """Send again what a worker should run but, it seems, never got."""
 
+    tenant_id: int
     worker_id: str
     port: WorkerPort
     unstarted_since: float

@@ -130,7 +130,6 @@ class Ledger:
                         fail.lose(attempt, memory.running, batch, handed_back=False)
                         batch.stops.append((command.worker_id, attempt.task_id, attempt.attempt, StopReason.SUPERSEDED))
                     memory.lose(command.worker_id)
-                    batch.after.append(command.done)
                 case Redeliver():
                     memory.redeliver(command, batch)
                 case _:
