@@ -13,7 +13,7 @@ from treadle.runtime.clock import moment
 from treadle.storage import register as rows
 
 if TYPE_CHECKING:
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
 
@@ -52,7 +52,7 @@ class Liveness:
         clock: the time.
     """
 
-    def __init__(self, inbox: Inbox, database: Database, clock: Clock) -> None:
+    def __init__(self, inbox: Door, database: Database, clock: Clock) -> None:
         self._inbox = inbox
         self._database = database
         self._clock = clock
@@ -69,7 +69,7 @@ class Liveness:
             watched.seen_at = self._clock.now()
             if watched.silent:
                 watched.silent = False
-                self._inbox.put_control(WorkerChanged(worker_id, None, available=True, pulse=True))
+                self._inbox.put_control(WorkerChanged(watched.tenant_id, worker_id, None, available=True, pulse=True))
 
     def forget(self, worker_id: str) -> None:
         """A worker has said goodbye, with nothing left to run."""
@@ -98,10 +98,10 @@ class Liveness:
             if silence > watched.lost_after:
                 del self._watched[worker_id]
                 _log.warning("lost a worker", worker=worker_id, silent_s=round(silence, 1))
-                self._inbox.put_control(WorkerLost(worker_id))
+                self._inbox.put_control(WorkerLost(watched.tenant_id, worker_id))
             elif silence > _SILENT_AFTER and not watched.silent:
                 watched.silent = True
-                self._inbox.put_control(WorkerChanged(worker_id, None, available=False, pulse=True))
+                self._inbox.put_control(WorkerChanged(watched.tenant_id, worker_id, None, available=False, pulse=True))
 
     async def _store(self) -> None:
         now = self._clock.now()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from treadle.dispatcher.liveness import Liveness
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
     from treadle.wire.serving import Caller, Handlers, Stream
@@ -48,7 +48,7 @@ class Sessions:
     def __init__(
         self,
         *,
-        inbox: Inbox,
+        inbox: Door,
         database: Database,
         liveness: Liveness,
         clock: Clock,
@@ -79,14 +79,16 @@ class Sessions:
 
     async def session(self, frames: AsyncIterator[worker_pb2.WorkerFrame], caller: Caller, stream: Stream) -> None:
         """Serve one worker until its stream ends."""
-        link, in_hand = await self._greet(frames, caller)
+        link, in_hand, paused = await self._greet(frames, caller)
         worker_id = link.worker_id
         earlier = self._links.get(worker_id)
         if earlier is not None:
             earlier.close()
         self._links[worker_id] = link
         self._liveness.watch(worker_id, caller.tenant_id, self._lost_after)
-        self._inbox.put_control(WorkerJoined(caller.tenant_id, worker_id, link.queue_ids, link.capacity, link, in_hand))
+        self._inbox.put_control(
+            WorkerJoined(caller.tenant_id, worker_id, link.queue_ids, link.capacity, link, in_hand, paused)
+        )
         reader = asyncio.create_task(self._read(frames, link))
         canaries = asyncio.create_task(self._send_canaries(link))
         reader.add_done_callback(lambda _: link.close())
@@ -99,11 +101,11 @@ class Sessions:
             canaries.cancel()
             if self._links.get(worker_id) is link:
                 del self._links[worker_id]
-            self._inbox.put_control(WorkerChanged(worker_id, link, gone=True))
+            self._inbox.put_control(WorkerChanged(caller.tenant_id, worker_id, link, gone=True))
 
     async def _greet(
         self, frames: AsyncIterator[worker_pb2.WorkerFrame], caller: Caller
-    ) -> tuple[SessionLink, set[tuple[str, int]]]:
+    ) -> tuple[SessionLink, set[tuple[str, int]], bool]:
         first = await anext(aiter(frames), None)
         if first is None or not first.HasField("hello"):
             raise InvalidInput("hello", "the first frame of a session must carry it")
@@ -122,10 +124,11 @@ class Sessions:
             "os": hello.os,
         }
         async with self._database.connection() as conn:
-            worker_id = hello.worker_id
+            known = None
+            if hello.worker_id:
+                known = await rows.find_worker(conn, tenant_id=caller.tenant_id, id=hello.worker_id)
             # An id that this tenant does not have is answered with a new one.
-            if not worker_id or await rows.find_worker(conn, tenant_id=caller.tenant_id, id=worker_id) is None:
-                worker_id = new_id()
+            worker_id = new_id() if known is None else known.id
             queues = await rows.ensure_queues(conn, tenant_id=caller.tenant_id, names=actions)
             await rows.insert_worker(
                 conn,
@@ -155,7 +158,8 @@ class Sessions:
                 max_message_bytes=self._max_bytes,
             )
         )
-        return link, {(entry.task_id, entry.attempt) for entry in hello.in_hand}
+        in_hand = {(entry.task_id, entry.attempt) for entry in hello.in_hand}
+        return link, in_hand, known is not None and known.paused
 
     async def _read(self, frames: AsyncIterator[worker_pb2.WorkerFrame], link: SessionLink) -> None:
         async for frame in frames:
@@ -165,7 +169,7 @@ class Sessions:
                 await self._inbox.put_when_room(report)
             if frame.draining and not link.draining:
                 link.draining = True
-                self._inbox.put_control(WorkerChanged(link.worker_id, link, available=False))
+                self._inbox.put_control(WorkerChanged(link.tenant_id, link.worker_id, link, available=False))
         # The worker has closed its side: whatever it reported before must still be settled.
         settled = asyncio.get_running_loop().create_future()
         last = Report(link.tenant_id, link.worker_id, lambda _settled, _stale, _error: resolve(settled, None))

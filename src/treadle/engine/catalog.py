@@ -96,6 +96,13 @@ class Catalog:
         if missing:
             await self.adopt(conn, await rows.versions(conn, numbers=missing), current=False)
 
+    async def ensure_versions(self, versions: Iterable[int]) -> None:
+        """As `load_versions`, with a connection of its own if one is needed."""
+        missing = [version for version in versions if (version, 0) not in self._kinds]
+        if missing:
+            async with self._database.connection() as conn:
+                await self.load_versions(conn, missing)
+
     async def kinds_of(self, conn: Conn, tasks: Sequence[tuple[int, str]]) -> dict[str, TaskKind]:
         """The kinds of stored task runs, given as (tenant, task id), by task id."""
         if not tasks:
@@ -121,5 +128,7 @@ class Catalog:
             kinds = [TaskKind(row, workflow, step, queues[action]) for step, action in enumerate(actions)]
             for kind in kinds:
                 self._kinds[row.number, kind.step] = kind
-            if current:
+            known = self._current.get((row.tenant_id, workflow.name))
+            # Two registrations may finish in another order than they were stored in.
+            if current and (known is None or known.version <= row.number):
                 self._current[row.tenant_id, workflow.name] = kinds[0]

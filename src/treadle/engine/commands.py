@@ -260,13 +260,18 @@ class WorkerJoined(Command):
 
 @dataclass(slots=True)
 class WorkerChanged(Command):
-    """A worker stops or resumes taking work (a pause, a drain), or its stream has closed (`gone`)."""
+    """A worker stops or resumes taking work, or its stream has closed (`gone`).
+
+    It rests because somebody wants it to (a pause, a drain), or because it is silent (`pulse`): neither reason ends
+    the other.
+    """
 
     tenant_id: int
     worker_id: str
     port: WorkerPort | None
     available: bool = False
     gone: bool = False
+    pulse: bool = False
 
     def fail(self, error: BaseException) -> None:
         """It will be seen again at the next change."""
@@ -294,6 +299,14 @@ class Redeliver(Command):
 
     def fail(self, error: BaseException) -> None:
         """The execution timeout catches what stays undelivered."""
+
+
+def tenant_of(command: Command) -> int:
+    """Whose command it is."""
+    if isinstance(command, Trigger):
+        return command.tasks[0].kind.tenant_id
+    tenant_id: int = command.tenant_id  # type: ignore[attr-defined]  # every other command has one
+    return tenant_id
 
 
 def reject(future: asyncio.Future[Any], error: BaseException) -> None:

@@ -22,7 +22,7 @@ class StopReason(IntEnum):
 
 
 class WorkerPort(Protocol):
-    """The way to one connected worker. Neither call blocks: what is outstanding is bounded by the worker's slots."""
+    """The way to one connected worker. No call blocks: what is outstanding is bounded by the worker's slots."""
 
     def deliver(self, attempts: Sequence[Attempt]) -> None:
         """Send attempts to be run."""
@@ -30,6 +30,10 @@ class WorkerPort(Protocol):
 
     def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
         """Tell the worker to stop an attempt."""
+        ...
+
+    def close(self) -> None:
+        """End the stream, so that a worker that is still there opens another."""
         ...
 
 

@@ -67,7 +67,7 @@ def apply(report: Report, running: Running, batch: Batch) -> None:
         if attempt is not None:
             lose(attempt, running, batch, handed_back=True)
     for task_id, number in report.stopped:
-        attempt = running.settle_stopped(task_id, number)
+        attempt = running.settle_stopped(worker_id, task_id, number)
         if attempt is not None:
             batch.freed.append((attempt.worker_id, attempt.kind.slots))
     batch.after.append(lambda: report.answer(settled, stale, None))

@@ -95,9 +95,12 @@ class Running:
         self._lingering[attempt.task_id, attempt.attempt] = attempt
         return True
 
-    def settle_stopped(self, task_id: str, number: int) -> Attempt | None:
-        """The code of a stopped attempt has ended: the attempt whose slot is free now."""
-        return self._lingering.pop((task_id, number), None)
+    def settle_stopped(self, worker_id: str, task_id: str, number: int) -> Attempt | None:
+        """The code of a stopped attempt of this worker has ended: the attempt whose slot is free now."""
+        attempt = self._lingering.get((task_id, number))
+        if attempt is None or attempt.worker_id != worker_id:
+            return None
+        return self._lingering.pop((task_id, number))
 
     def forget_lingering(self, worker_id: str) -> None:
         """A worker's slots are counted anew."""

@@ -61,6 +61,8 @@ class RunAudience:
         self._following: dict[str, list[Follower]] = {}
         self._to_look_up: dict[tuple[int, str], None] = {}
         self._wanted = asyncio.Event()
+        # Asks the engine that owns the tenant, when it is another one, to tell of these ends.
+        self.elsewhere: Callable[[int, list[str]], None] = lambda _tenant_id, _task_ids: None
 
     # -- told by the loop ----------------------------------------------------------------------------------------
 
@@ -91,12 +93,19 @@ class RunAudience:
         """The database was away: ask it about everything that is waited for."""
         self._to_look_up.update(dict.fromkeys(self._waiting))
         self._wanted.set()
+        by_tenant: dict[int, list[str]] = {}
+        for tenant_id, task_id in self._waiting:
+            by_tenant.setdefault(tenant_id, []).append(task_id)
+        for tenant_id, task_ids in by_tenant.items():
+            self.elsewhere(tenant_id, task_ids)
 
     # -- asked by streams ----------------------------------------------------------------------------------------
 
     def wait_for(self, tenant_id: int, task_ids: Iterable[str], waiter: Waiter) -> None:
         """Tell `waiter` once when each of these runs has ended, also if it had ended before."""
         alive = self._alive
+        task_ids = list(task_ids)
+        self.elsewhere(tenant_id, task_ids)
         for task_id in task_ids:
             key = (tenant_id, task_id)
             waiters = self._waiting.setdefault(key, [])

@@ -65,8 +65,13 @@ class Line:
         self.ranks[item.rank][0 if item.position < 0 else 1].popleft()
         self.size -= 1
 
-    def shrink(self) -> None:
-        """Forget the least urgent items until the window is back at its size; they stay in the table."""
+    def shrink(self) -> list[Attempt]:
+        """Forget the least urgent items until the window is back at its size; they stay in the table.
+
+        Returns:
+            the items forgotten.
+        """
+        forgotten = []
         for rank in reversed(list(self.ranks)):
             for items in reversed(self.ranks[rank]):
                 while items and self.size > WINDOW:
@@ -78,6 +83,8 @@ class Line:
                     self.complete = False
                     last = items[-1] if items else None
                     self.tail = (rank, last.position if last else item.position - 1)
+                    forgotten.append(item)
+        return forgotten
 
 
 class Slots:
@@ -183,12 +190,9 @@ class Core:
         return self._items.get(task_id)
 
     def _forget(self, line: Line) -> None:
-        held = {item.task_id for pair in line.ranks.values() for items in pair for item in items}
-        line.shrink()
+        for item in line.shrink():
+            del self._items[item.task_id]
         self._partial[line.queue_id] = line
-        kept = {item.task_id for pair in line.ranks.values() for items in pair for item in items}
-        for task_id in held - kept:
-            self._items.pop(task_id, None)
 
     # -- workers -------------------------------------------------------------------------------------------------
 
@@ -247,6 +251,11 @@ class Core:
                 dirty[line.queue_id] = line
 
     # -- choosing ------------------------------------------------------------------------------------------------
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there may be something to assign without anything else happening first."""
+        return bool(self._dirty)
 
     def assign(self, limit: int) -> list[Attempt]:
         """Give ready attempts to free slots: queues take turns, workers take turns.

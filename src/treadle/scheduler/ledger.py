@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,15 +23,16 @@ from treadle.engine.commands import (
     WorkerLost,
     resolve,
 )
-from treadle.engine.ports import StopReason
 from treadle.model.errors import NotFound
 from treadle.scheduler.core import WINDOW
+from treadle.storage import leases
 
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
     from treadle.engine.catalog import Catalog
     from treadle.engine.ports import Audience
     from treadle.scheduler.memory import Memory
+    from treadle.scheduler.seat import Seat
     from treadle.storage.database import Conn
 
 _log = structlog.get_logger()
@@ -51,17 +53,25 @@ class Ledger:
         self._catalog = catalog
         self._audience = audience
 
-    async def commit(self, commands: list[Command], memory: Memory, conn: Conn, now: float) -> None:
-        """Carry out commands in one transaction and answer them.
+    async def commit(self, commands: list[Command], memory: Memory, seat: Seat, now: float) -> None:
+        """Carry out commands in one transaction and answer them. Only an engine that lives can commit it.
 
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
         batch = Batch(now, self._audience.followed)
-        async with conn.transaction():
+        conn = seat.conn
+        await leases.begin_fenced(conn, engine_id=seat.engine_id)
+        try:
             await self._apply(commands, batch, memory, conn)
             chosen = await self._choose(batch, memory, conn)
             queued = [item for item in batch.ready if not item.worker_id]
             await self._write(batch, chosen, queued, conn)
+            await leases.commit(conn)
+        except BaseException:
+            memory.ended_in_vain = batch.ended
+            with suppress(Exception):
+                await leases.roll_back(conn)
+            raise
         enqueue.settle(queued)
         memory.timers.note(batch, queued)
         self._tell(batch, chosen, memory)
@@ -82,11 +92,11 @@ class Ledger:
             await trigger.settle(triggers, batch, conn)
         expire.overrun(memory.running, batch)
         if memory.timers.expiry_due(batch.now):
-            for task_id in await expire.expire_queued(self._catalog, batch, conn):
+            for task_id in await expire.expire_queued(self._catalog, batch, conn, memory.tenant_ids):
                 memory.core.discard(task_id)
             await memory.timers.reload_expiry(conn)
         if memory.timers.backoff_due(batch.now):
-            await expire.wake_due(self._catalog, batch, conn)
+            await expire.wake_due(self._catalog, batch, conn, memory.tenant_ids)
             await memory.timers.reload_backoff(conn)
 
     async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, conn: Conn) -> None:
@@ -128,8 +138,7 @@ class Ledger:
                 case WorkerLost():
                     for attempt in memory.running.of_worker(command.worker_id):
                         fail.lose(attempt, memory.running, batch, handed_back=False)
-                        batch.stops.append((command.worker_id, attempt.task_id, attempt.attempt, StopReason.SUPERSEDED))
-                    memory.lose(command.worker_id)
+                    memory.lose(command.worker_id, batch)
                 case Redeliver():
                     memory.redeliver(command, batch)
                 case _:
@@ -188,7 +197,7 @@ class Ledger:
 
     def _tell(self, batch: Batch, chosen: list[Attempt], memory: Memory) -> None:
         memory.deliver(chosen)
-        memory.deliver(batch.redelivered)
+        memory.deliver(memory.redeliverable(batch))
         for worker_id, task_id, number, reason in batch.stops:
             memory.stop(worker_id, task_id, number, reason)
         for answer in batch.after:

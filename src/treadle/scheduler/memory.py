@@ -14,7 +14,7 @@ from treadle.storage.enqueue import filled_queues
 from treadle.storage.recover import running_attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
@@ -24,22 +24,32 @@ if TYPE_CHECKING:
 
 
 class Memory:
-    """Queues, running attempts, workers and timers."""
+    """Queues, running attempts, workers and timers of the tenants that this engine owns.
 
-    def __init__(self) -> None:
+    Args:
+        tenant_ids: those tenants.
+    """
+
+    def __init__(self, tenant_ids: Sequence[int] = ()) -> None:
+        self.tenant_ids = list(tenant_ids)
         self.core = Core()
         self.running = Running()
-        self.timers = Timers()
+        self.timers = Timers(self.tenant_ids)
         self.positions = Positions()
         # Connected workers, as they joined.
         self._joined: dict[str, WorkerJoined] = {}
+        # Those that somebody wants to rest, and those that rest because they are silent.
         self._resting: set[str] = set()
+        self._silent: set[str] = set()
+        # What ended in a commit that failed: it runs on, and its worker has it.
+        self.ended_in_vain: list[Attempt] = []
 
     async def load(self, catalog: Catalog, conn: Conn) -> None:
-        """Read the state of the queue from the tables."""
-        for tenant_id, queue_id in await filled_queues(conn):
-            self.core.line(queue_id, tenant_id, complete=False)
-        rows = await running_attempts(conn)
+        """Read the state of the tenants' queues from the tables."""
+        for tenant_id in self.tenant_ids:
+            for queue_id in await filled_queues(conn, tenant_id=tenant_id):
+                self.core.line(queue_id, tenant_id, complete=False)
+        rows = await running_attempts(conn, tenant_ids=self.tenant_ids)
         await catalog.load_versions(conn, (row.task.version for row in rows))
         for row in rows:
             attempt = attempt_from_columns(
@@ -65,23 +75,33 @@ class Memory:
         item = self.core.waiting(task_id)
         return item is not None and item.kind.tenant_id == tenant_id
 
+    def absent_workers(self) -> dict[str, int]:
+        """Workers that run something but have no stream here, with their tenants."""
+        return {
+            worker_id: tenant_id
+            for worker_id, tenant_id in self.running.workers().items()
+            if worker_id not in self._joined
+        }
+
     def follow(self, before: Memory, batch: Batch) -> None:
         """Take over the connected workers of a memory that was thrown away.
 
         Attempts that the tables give to a connected worker but that were never handed to its stream, because the
         answer to their commit was lost, are delivered now.
         """
+        known = [attempt for worker_id in before._joined for attempt in before.running.of_worker(worker_id)]
         delivered = {
-            (attempt.task_id, attempt.attempt)
-            for worker_id in before._joined
-            for attempt in before.running.of_worker(worker_id)
-            if attempt.delivered
+            (attempt.task_id, attempt.attempt) for attempt in known + before.ended_in_vain if attempt.delivered
         }
+        self._resting = before._resting
+        self._silent = before._silent
         for worker_id, joined in before._joined.items():
+            if joined.tenant_id not in self.tenant_ids:
+                # Its tenant has another owner now: the worker opens its stream again, and is passed on.
+                joined.port.close()
+                continue
             self._enlist(joined)
-            if worker_id in before._resting:
-                self._resting.add(worker_id)
-            self.core.set_available(worker_id, available=worker_id not in self._resting)
+            self._set_available(worker_id)
             for attempt in self.running.of_worker(worker_id):
                 if (attempt.task_id, attempt.attempt) in delivered:
                     attempt.delivered = True
@@ -93,19 +113,26 @@ class Memory:
     def join(self, joined: WorkerJoined, batch: Batch) -> None:
         """A worker's stream is open: count its slots, and settle what it has in hand."""
         worker_id = joined.worker_id
+        earlier = self._joined.get(worker_id)
+        # A commit that failed may have opened this very stream before.
+        repeated = earlier is not None and earlier.port is joined.port
         self._enlist(joined)
+        # Its slots are counted anew: what came free earlier in this commit is in the count.
+        batch.freed = [entry for entry in batch.freed if entry[0] != worker_id]
         if joined.paused:
             self._resting.add(worker_id)
         else:
             self._resting.discard(worker_id)
-        self.core.set_available(worker_id, available=not joined.paused)
-        if joined.in_hand is None:
-            return
+        self._silent.discard(worker_id)
+        self._set_available(worker_id)
         current = {(attempt.task_id, attempt.attempt): attempt for attempt in self.running.of_worker(worker_id)}
         for key, attempt in current.items():
-            if key not in joined.in_hand:
+            if repeated and attempt.delivered:
+                continue
+            attempt.delivered = joined.in_hand is None or key in joined.in_hand
+            if not attempt.delivered:
                 batch.redelivered.append(attempt)
-        for task_id, number in joined.in_hand - current.keys():
+        for task_id, number in (joined.in_hand or set()) - current.keys():
             batch.stops.append((worker_id, task_id, number, StopReason.SUPERSEDED))
 
     def _enlist(self, joined: WorkerJoined) -> None:
@@ -127,23 +154,33 @@ class Memory:
         if joined is None or (changed.port is not None and changed.port is not joined.port):
             return
         if changed.gone:
-            del self._joined[worker_id]
-            self._resting.discard(worker_id)
-            self.running.says_when_stopped(worker_id, says=False)
-            self.running.forget_lingering(worker_id)
-            self.core.remove_worker(worker_id)
+            self._forget(worker_id)
             return
+        reasons = self._silent if changed.pulse else self._resting
         if changed.available:
-            self._resting.discard(worker_id)
+            reasons.discard(worker_id)
         else:
-            self._resting.add(worker_id)
-        self.core.set_available(worker_id, available=changed.available)
+            reasons.add(worker_id)
+        self._set_available(worker_id)
 
-    def lose(self, worker_id: str) -> None:
-        """A silent worker gets nothing more on the stream that it had."""
-        self._joined.pop(worker_id, None)
+    def lose(self, worker_id: str, batch: Batch) -> None:
+        """A silent worker gets nothing more on the stream that it had. Should it be alive, it opens another and is
+        told there what is not its own any more."""
+        joined = self._joined.get(worker_id)
+        if joined is not None:
+            batch.after.append(joined.port.close)
+            self._forget(worker_id)
+
+    def _forget(self, worker_id: str) -> None:
+        del self._joined[worker_id]
         self._resting.discard(worker_id)
+        self._silent.discard(worker_id)
+        self.running.says_when_stopped(worker_id, says=False)
+        self.running.forget_lingering(worker_id)
         self.core.remove_worker(worker_id)
+
+    def _set_available(self, worker_id: str) -> None:
+        self.core.set_available(worker_id, available=worker_id not in self._resting and worker_id not in self._silent)
 
     def redeliver(self, command: Redeliver, batch: Batch) -> None:
         """Send again what was assigned before the stream opened and has not begun since."""
@@ -157,6 +194,14 @@ class Memory:
         )
 
     # -- telling workers -----------------------------------------------------------------------------------------
+
+    def redeliverable(self, batch: Batch) -> list[Attempt]:
+        """What is to be sent again, once each: not what has ended in the same commit."""
+        return [
+            attempt
+            for attempt in dict.fromkeys(batch.redelivered)
+            if self.running.current(attempt.kind.tenant_id, attempt.task_id, attempt.attempt) is attempt
+        ]
 
     def deliver(self, attempts: Iterable[Attempt]) -> None:
         """Hand attempts to their workers' streams; what has no stream now waits for its worker to come back."""

@@ -25,9 +25,7 @@ class ExpiredItem(NamedTuple):
     retries_used: int
 
 
-async def take_expired_items(
-    conn: Conn, *, now: datetime, limit: int, tenant_ids: Sequence[int]
-) -> list[ExpiredItem]:
+async def take_expired_items(conn: Conn, *, now: datetime, limit: int, tenant_ids: Sequence[int]) -> list[ExpiredItem]:
     """Take queued attempts whose schedule timeout has passed."""
     rows = await conn.fetch(_SQL["take_expired_items"], now, limit, tenant_ids)
     return [ExpiredItem(row[0], row[1], str(row[2]), row[3], row[4]) for row in rows]

