@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from stdlib_report.analysis import (
     TOP_LEVEL,
     ModuleSize,

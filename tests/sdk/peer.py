@@ -104,7 +104,7 @@ class PeerEngine:
         self._ids = itertools.count(1)
         self._worker_ids = itertools.count(1)
         self._known_workers: set[str] = set()
-        # gRPC loses events when two loops of one process use grpc.aio, so the peer shares the loop of the SDK.
+        # The loop of the SDK serves the peer too: it is there anyway, and never blocked by a test.
         self._loop = io_thread().loop
         self._server: grpc.aio.Server | None = None
 

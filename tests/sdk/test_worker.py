@@ -452,6 +452,28 @@ async def test_a_silent_engine_is_left_for_a_new_stream(
         assert await job.run() == 1
 
 
+async def test_goodbye_ends_the_stream_but_not_the_work(
+    app: Treadle, engine: PeerEngine, working: WorkerFactory
+) -> None:
+    go = asyncio.Event()
+
+    @app.task
+    async def job() -> str:
+        await go.wait()
+        return "done"
+
+    async with working():
+        run = await job.start()
+        first = await the_session(engine)
+        await eventually(lambda: _assert(any(frame.started for frame in first.frames)))
+        engine.do(lambda: first.send(goodbye=True))
+        await eventually(lambda: _assert(first.half_closed and bool(engine.sessions)))
+        second = await eventually(lambda: _other(engine, first))
+        assert [attempt.task_id for attempt in second.hello.in_hand] == [run.id]
+        go.set()
+        assert await run.result() == "done"
+
+
 async def test_a_delivery_that_comes_twice_runs_once(app: Treadle, engine: PeerEngine, working: WorkerFactory) -> None:
     calls: list[int] = []
     go = asyncio.Event()
@@ -551,3 +573,9 @@ def _assert(condition: bool) -> None:
 def _only(items: list[worker_pb2.Heartbeat]) -> worker_pb2.Heartbeat:
     assert items
     return items[0]
+
+
+def _other(engine: PeerEngine, first: PeerSession) -> PeerSession:
+    assert engine.sessions
+    assert engine.sessions[0] is not first
+    return engine.sessions[0]

@@ -290,6 +290,10 @@ class Core:
             line.pop(item)
             del items[item.task_id]
             slots.take(item.kind.slots)
+            if slots.lines[-1] is not line:
+                # Its other queues go first when its next slot comes free.
+                slots.lines.remove(line)
+                slots.lines.append(line)
             item.worker_id = slots.worker_id
             chosen.append(item)
         return line.size > 0

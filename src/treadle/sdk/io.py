@@ -3,9 +3,6 @@
 Every channel lives on this thread's event loop. Three things follow from that: callers may use any number of loops, or
 none; a task that blocks its loop does not make the worker deaf; and calls made at the same time from anywhere
 meet in one place, where they can share a request.
-
-It has to stay the only loop of the process with `grpc.aio` channels: with two, gRPC 1.85 now and then loses an event, and a
-call hangs. An engine for tests therefore runs in a process of its own, or on this loop.
 """
 
 from __future__ import annotations

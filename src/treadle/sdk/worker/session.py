@@ -94,6 +94,7 @@ class Session:
         self._prepared = False
         self._news = asyncio.Event()
         self._finishing = False
+        self._leaving = False
         self._heard = 0.0
         self._silence = 30.0
         self._last_complaint = ""
@@ -167,6 +168,7 @@ class Session:
         """One life of the stream."""
         call = self._gateway.stub(_PATH)(metadata=self._gateway.connection.metadata)
         helpers: list[asyncio.Task[None]] = []
+        self._leaving = False
         try:
             del self._hello.in_hand[:]
             self._hello.in_hand.extend(self._ledger.resume())
@@ -229,7 +231,7 @@ class Session:
             frame = self._ledger.next_frame()
             if frame is not None:
                 await call.write(frame)
-            elif self._finishing:
+            elif self._finishing or self._leaving:
                 await call.done_writing()
                 return
             else:
@@ -251,7 +253,10 @@ class Session:
         if frame.canary:
             self._ledger.saw_canary(frame.canary)
         if frame.goodbye:
+            # Close our side, so that the engine can settle what it has and end; running tasks go on meanwhile.
             self._complain("the engine is stopping")
+            self._leaving = True
+            self._news.set()
 
     def _start(self, deliveries: Iterable[worker_pb2.Delivery]) -> None:
         batch: list[Execution] = []
