@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.bus.hints import arrival
 from treadle.engine import emit, trigger
 from treadle.engine.batch import Batch, Waiting
 from treadle.engine.commands import Command, Trigger
@@ -92,5 +91,5 @@ class DirectIntake:
                 await write_waiting([Waiting(task, batch.now) for task in batch.created], conn)
                 await emit.write_events(batch, conn)
                 for tenant_id in {task.kind.tenant_id for task in batch.created}:
-                    await hint(conn, text=arrival(tenant_id))
+                    await hint(conn, text=f"runs {tenant_id}")
         return batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,37 +17,50 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 CHANNEL = "treadle"
-LEASES = "leases"
-"""Payload that says: ownership has changed, look around."""
 
 _PAUSE = 1.0
 
 
-def arrival(tenant_id: int) -> str:
-    """Payload that says: runs of this tenant have been taken in by an engine that does not own it."""
-    return f"runs {tenant_id}"
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What another engine says.
+
+    `runs`: it has taken in runs of this tenant without owning it. `workflows`: it has stored a workflow of this tenant.
+    `leases`: ownership has changed. `missed`: hints may have been lost.
+    """
+
+    runs: int | None = None
+    workflows: int | None = None
+    leases: bool = False
+    missed: bool = False
 
 
-async def hear(url: str, *, arrived: Callable[[int | None], None], look: Callable[[], None]) -> None:
+def read_hint(payload: str) -> Hint:
+    """A hint from its payload; an unknown one says nothing."""
+    kind, _, rest = payload.partition(" ")
+    number = int(rest) if rest.isdigit() else None
+    match kind:
+        case "runs":
+            return Hint(runs=number)
+        case "workflows":
+            return Hint(workflows=number)
+        case "leases":
+            return Hint(leases=True)
+        case _:
+            return Hint()
+
+
+async def hear(url: str, *, heard: Callable[[Hint], None]) -> None:
     """Listen until cancelled.
 
     Args:
         url: the database.
-        arrived: told of the tenant whose runs were taken in; None when hints may have been missed.
-        look: called when ownership has changed.
+        heard: told of each hint.
     """
-
-    def heard(payload: str) -> None:
-        kind, _, rest = payload.partition(" ")
-        if kind == "runs" and rest.isdigit():
-            arrived(int(rest))
-        elif kind == LEASES:
-            look()
-
     while True:
         try:
-            await listen(url, CHANNEL, heard)
+            await listen(url, CHANNEL, lambda payload: heard(read_hint(payload)))
         except TreadleError as problem:
             _log.debug("cannot hear hints", problem=str(problem))
         await asyncio.sleep(_PAUSE)
-        arrived(None)
+        heard(Hint(missed=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -29,7 +29,7 @@ from treadle.wire.gen.treadle.internal.v1 import engines_pb2 as pb
 from treadle.wire.status import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from treadle.engine.catalog import Catalog
     from treadle.engine.ports import WorkerPort
@@ -123,23 +123,19 @@ class Link:
         ]
         try:
             async with grpc.aio.insecure_channel(self.address, options=options) as channel:
-                call: Any = channel.stream_stream(
+                responses = channel.stream_stream(
                     PATH, request_serializer=pb.Request.SerializeToString, response_deserializer=pb.Response.FromString
-                )(metadata=(("authorization", f"bearer {self._token}"),))
-                sender = asyncio.create_task(self._send(call))
-                try:
-                    async for response in call:
-                        await self._take(response)
-                finally:
-                    sender.cancel()
+                )(self._requests(), metadata=(("authorization", f"bearer {self._token}"),))
+                async for response in responses:
+                    await self._take(response)
         except (grpc.RpcError, TreadleError) as problem:
             _log.debug("a link between engines broke", address=self.address, problem=str(problem))
         finally:
             self._end()
 
-    async def _send(self, call: Any) -> None:
+    async def _requests(self) -> AsyncIterator[pb.Request]:
         while True:
-            await call.write(await self._outgoing.get())
+            yield await self._outgoing.get()
 
     async def _take(self, response: pb.Response) -> None:
         await kinds_in(response, self._catalog)

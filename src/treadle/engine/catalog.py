@@ -86,6 +86,10 @@ class Catalog:
         """As `current`, without looking beyond memory."""
         return self._current.get((tenant_id, name))
 
+    def forget(self, tenant_id: int | None) -> None:
+        """Another engine has stored a workflow of this tenant (None: of any): which version is current is to be read."""
+        self._current = {} if tenant_id is None else {k: v for k, v in self._current.items() if k[0] != tenant_id}
+
     def kind(self, version: int, step: int) -> TaskKind:
         """The kind of a stored task run; its version must have been loaded."""
         return self._kinds[version, step]

@@ -5,12 +5,16 @@ import sys
 from typing import Literal
 
 import structlog
+import structlog.tracebacks
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _SECRET_KEYS = frozenset({"token", "authorization", "password", "secret", "database_url"})
 
+
+# Without the values of local variables: they hold payloads and secrets.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 def configure(level: str = "info", style: Literal["console", "json"] = "console") -> None:
     """Set up logging for this process. Call it once, before the first long-lived part starts."""
@@ -22,7 +26,7 @@ def configure(level: str = "info", style: Literal["console", "json"] = "console"
         _hide_secrets,
     ]
     renderer: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer()]
         if style == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.engine.batch import Batch
 from treadle.engine.assign import load_missing_inputs
+from treadle.engine.batch import Batch
 from treadle.engine.commands import Command, Trigger, resolve, tenant_of
 from treadle.model.errors import TreadleError, Unavailable
 from treadle.scheduler.ledger import Ledger

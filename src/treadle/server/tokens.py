@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -72,6 +74,20 @@ class Gate:
             until = min(until, claims.expires_at.timestamp())
         self._known[token] = (until, caller)
         return caller
+
+    def engine_token(self) -> str:
+        """What engines on this database show each other; derived from the signing key, so nobody else has it."""
+        return hmac.new(self._secret, b"treadle engines", hashlib.sha256).hexdigest()
+
+    def check_engine(self, token: str) -> Caller:
+        """Let another engine in.
+
+        Raises:
+            PermissionDenied: the caller is none.
+        """
+        if not hmac.compare_digest(token, self.engine_token()):
+            raise PermissionDenied("token", "is not that of an engine on this database")
+        return Caller(0, "", "")
 
     async def issue(
         self, *, name: str, expires_in: timedelta, server_url: str, grpc_address: str, tenant: str = DEFAULT_TENANT

@@ -20,12 +20,12 @@ CREATE TABLE treadle.lease (
 
 -- Called first in every transaction of an engine's loop. The lock keeps the engine's row, and with it its right to
 -- write, until the transaction ends: whoever takes over must first end the transaction.
-CREATE FUNCTION treadle.fence(engine uuid) RETURNS void
+CREATE FUNCTION treadle.fence(mine uuid) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM 1 FROM treadle.engine WHERE id = engine FOR KEY SHARE;
+    PERFORM 1 FROM treadle.engine WHERE id = mine FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'engine % has been superseded', engine USING ERRCODE = 'TR001';
+        RAISE EXCEPTION 'engine % has been superseded', mine USING ERRCODE = 'TR001';
     END IF;
 END
 $$;
