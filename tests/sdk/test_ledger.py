@@ -160,7 +160,20 @@ def test_frames_stay_below_the_limit(ledger: Ledger) -> None:
     while (frame := ledger.next_frame()) is not None:
         sizes.append(len(frame.completed))
         assert frame.ByteSize() < ledger.max_bytes
-    assert sizes == [3, 3, 3, 1]
+    assert sum(sizes) == 10
+
+
+def test_a_large_report_travels_alone(ledger: Ledger) -> None:
+    for number in (1, 2):
+        ledger.take(execution(number))
+    one = execution(3)
+    ledger.take(one)
+    ledger.report(one, done(3, b"x" * 9_890))
+    ledger.is_due()
+    first, second = frame_of(ledger), frame_of(ledger)
+    assert (len(first.received), len(first.completed)) == (2, 0)
+    assert (len(second.received), len(second.completed)) == (0, 1)
+    assert second.ByteSize() < ledger.max_bytes
 
 
 def test_too_many_log_lines_drop_the_oldest_and_say_so(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

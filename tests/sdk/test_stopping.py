@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.eventually import eventually, eventually_sync
-from treadle import Context, Treadle, Worker
+from treadle import ConnectionProblem, Context, Treadle, Worker
 from treadle.wire.gen.treadle.v1 import runs_pb2
 
 if TYPE_CHECKING:
@@ -155,6 +155,31 @@ async def test_cancelling_the_worker_hands_its_tasks_back(engine: PeerEngine, ap
         await running
     assert seen == ["shutting down"]
     assert engine.runs[run.id].attempt == 2
+
+
+async def test_a_worker_told_to_stop_before_it_starts_ends_at_once(engine: PeerEngine, app: Treadle) -> None:
+    @app.task
+    async def job() -> None: ...
+
+    worker = Worker(app)
+    worker.request_stop()
+    await asyncio.wait_for(worker.run(), 20)
+    assert not engine.sessions
+
+
+async def test_waiting_for_a_worker_that_fails_ends_too(engine: PeerEngine) -> None:
+    app = Treadle("stolen", engine.address)
+
+    @app.task
+    async def job() -> None: ...
+
+    worker = Worker(app)
+    running = asyncio.create_task(worker.run())
+    with pytest.raises(RuntimeError, match="before the engine had welcomed it"):
+        await worker.wait_ready()
+    with pytest.raises(ConnectionProblem):
+        await running
+    await asyncio.to_thread(app.close)
 
 
 async def test_a_worker_stops_while_the_engine_is_away(

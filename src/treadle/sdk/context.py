@@ -137,7 +137,10 @@ class Context:
             level: How much it matters.
             fields: Further values, kept beside the text as JSON; what is not JSON is kept as its text.
         """
-        metadata = json.dumps(fields, default=str, separators=(",", ":")) if fields else ""
+        try:
+            metadata = json.dumps(fields, default=str, separators=(",", ":"), allow_nan=False) if fields else ""
+        except ValueError:  # NaN, or a value that holds itself
+            metadata = json.dumps({name: str(value) for name, value in fields.items()}, separators=(",", ":"))
         self._host.log(
             worker_pb2.LogLine(
                 task_id=self.task_id,

@@ -248,17 +248,7 @@ class Ledger:
                 self._woken_later = False
             if not self._has_news(due):
                 return None
-            room = self.max_bytes
-            logs, room = self._take_logs(room)
-            reports: list[Report] = []
-            # Log lines come before the report of their task: reports wait until no line does.
-            while self._reports and not self._logs:
-                size = _size(self._reports[0])
-                if reports and size > room:
-                    break
-                reports.append(self._reports.popleft())
-                room -= size
-            received: Iterable[Key] = ()
+            received: dict[Key, None] = {}
             started: dict[Key, int] = {}
             if due:
                 received, self._received = self._received, {}
@@ -269,6 +259,8 @@ class Ledger:
             running = list(self._running) if canary is not None else []
             draining = self._draining
             self._drain_told = draining
+            count = len(received) + len(started) + len(handed_back) + len(stopped) + len(running)
+            logs, reports = self._take_bulk(self.max_bytes - count * _PER_ITEM, alone=count == 0)
         frame = worker_pb2.WorkerFrame(
             received=[_attempt(key) for key in received],
             completed=[report for report in reports if type(report) is worker_pb2.Completion],
@@ -287,19 +279,28 @@ class Ledger:
             frame.heartbeat.running.extend(_attempt(key) for key in running)
         return frame
 
-    def _take_logs(self, room: int) -> tuple[list[worker_pb2.LogLine], int]:
+    def _take_bulk(self, room: int, *, alone: bool) -> tuple[list[worker_pb2.LogLine], list[Report]]:
+        """Log lines and reports for a frame with that many bytes left; one goes at any size if it travels alone."""
         logs: list[worker_pb2.LogLine] = []
+        reports: list[Report] = []
         while self._logs:
-            size = len(self._logs[0].message) * 4 + len(self._logs[0].metadata) * 4 + _PER_ITEM
-            if logs and size > room:
-                break
+            size = (len(self._logs[0].message) + len(self._logs[0].metadata)) * 4 + _PER_ITEM
+            if size > room and (logs or not alone):
+                return logs, reports
             line = self._logs.popleft()
             if self._lost_logs:
                 line.message += f" [{self._lost_logs} earlier lines of this worker were lost: they came too fast]"
                 self._lost_logs = 0
             logs.append(line)
             room -= size
-        return logs, room
+        # Log lines come before the report of their task, so reports wait until no line does.
+        while self._reports:
+            size = _size(self._reports[0])
+            if size > room and (logs or reports or not alone):
+                break
+            reports.append(self._reports.popleft())
+            room -= size
+        return logs, reports
 
 
 def _attempt(key: Key) -> worker_pb2.Attempt:

@@ -65,9 +65,6 @@ class Runner:
     def _start_batch(self, batch: list[Execution]) -> None:
         create = self._loop.create_task
         for execution in batch:
-            if execution.context.cancel_reason is not None:
-                self._end(execution, None)
-                continue
             task = create(self._run_async(execution))
             execution.waiting = task
             # The loop itself holds tasks only weakly while they wait.
@@ -75,11 +72,15 @@ class Runner:
             task.add_done_callback(self._alive.discard)
 
     def _interrupt(self, execution: Execution) -> None:
-        if execution.waiting is not None:
+        # A task that is cancelled before its first step never runs a line: it has to see the flag by itself instead.
+        if execution.waiting is not None and execution.started_us:
             execution.waiting.cancel()
 
     async def _run_async(self, execution: Execution) -> None:
         context = execution.context
+        if context.cancel_reason is not None:
+            self._end(execution, None)
+            return
         running.set(context)
         self._begin(execution)
         report: Report

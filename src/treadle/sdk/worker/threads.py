@@ -17,13 +17,13 @@ _Job = tuple["Callable[..., None]", tuple[Any, ...]]
 
 
 class Threads:
-    """Runs jobs, each in a thread, at most `limit` at a time; threads are made when needed and kept.
+    """Runs jobs, each in a thread at once; threads are made when needed and kept.
 
-    Jobs must not raise.
+    There is no limit here: the engine never gives a worker more than it has slots for, and a task that releases its slot
+    keeps its thread. Jobs must not raise.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._count = 0
@@ -31,7 +31,7 @@ class Threads:
     def submit(self, job: Callable[..., None], *args: Any) -> None:
         """Run a job soon. Only one thread may submit."""
         self._jobs.put((job, args))
-        if self._idle.acquire(blocking=False) or self._count >= self._limit:
+        if self._idle.acquire(blocking=False):
             return
         self._count += 1
         threading.Thread(target=self._work, name=f"treadle-task-{self._count}", daemon=True).start()

@@ -126,7 +126,7 @@ class Worker:
             raise RuntimeError("this worker has run already: make a new one")
         self._gateway = gateway = self._app.gateway
         loop = asyncio.get_running_loop()
-        threads = Threads(self._slots)
+        threads = Threads()
         watch = LoopWatch(loop)
         reply = Reply[Any].on_running_loop()
         gateway.io.submit(lambda: self._work(gateway, loop, threads, watch), reply)
@@ -140,11 +140,16 @@ class Worker:
             raise
         finally:
             threads.close()
-            self._ready.cancel()
+            if not self._ready.done():
+                self._ready.set_exception(RuntimeError("the worker ended before the engine had welcomed it"))
             self._ended.set_result(None)
 
     async def wait_ready(self) -> str:
-        """Return the worker's id once the engine has welcomed it."""
+        """Return the worker's id once the engine has welcomed it.
+
+        Raises:
+            RuntimeError: The worker ended before that.
+        """
         return await asyncio.shield(asyncio.wrap_future(self._ready))
 
     def request_stop(self, grace: timedelta | None = None, *, hurry: bool = False) -> None:
@@ -154,13 +159,14 @@ class Worker:
             grace: How long running tasks may take to finish, instead of the worker's own.
             hurry: Interrupt running tasks now, and hand them back.
         """
-        if self._gateway is None:
-            return
         if grace is not None:
             self._grace = grace.total_seconds()
-        self._gateway.io.post(self._stop_asked.set)
-        if hurry:
-            self._gateway.io.post(self._hurry.set)
+        events = [self._stop_asked, self._hurry] if hurry else [self._stop_asked]
+        for event in events:
+            if self._gateway is None:
+                event.set()  # before the start, e.g. by an early signal: nobody waits for it on another thread yet
+            else:
+                self._gateway.io.post(event.set)
 
     async def stop(self, grace: timedelta | None = None) -> None:
         """Stop in good order, and return when that is done.
@@ -264,7 +270,7 @@ class Worker:
         session.finish()
         if self._owns_process:
             asyncio.get_running_loop().call_later(_CLOSE_SECONDS + _STUCK_SECONDS, self._exit_if_stuck)
-        await asyncio.wait({working}, timeout=_CLOSE_SECONDS)
+        await asyncio.wait({working}, timeout=_CLOSE_SECONDS if session.connected else 0)
 
     def _exit_if_stuck(self) -> None:
         if not self._ended.done():
