@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.model.errors import TreadleError
 from treadle.storage.listen import listen
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ async def hear(url: str, *, heard: Callable[[Hint], None]) -> None:
     while True:
         try:
             await listen(url, CHANNEL, lambda payload: heard(read_hint(payload)))
-        except TreadleError as problem:
-            _log.debug("cannot hear hints", problem=str(problem))
+        except Exception as problem:  # noqa: BLE001 - hints only save time
+            _log.debug("cannot hear hints", problem=repr(problem))
         await asyncio.sleep(_PAUSE)
         heard(Hint(missed=True))

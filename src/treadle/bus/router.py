@@ -58,7 +58,10 @@ class Router:
         self._token = token
         self._links: dict[str, Link] = {}
         self._closed = False
+        self._held: list[tuple[float, Command]] = []
         self.on_broken: Callable[[], None] = lambda: None
+        # Asked to look for owners now.
+        self.on_wanted: Callable[[], None] = lambda: None
 
     # -- the door ------------------------------------------------------------------------------------------------
 
@@ -94,6 +97,7 @@ class Router:
             except Unavailable:
                 if self._closed or asyncio.get_running_loop().time() > deadline:
                     raise
+                self.on_wanted()
                 # Polled, because it happens only while an owner is being replaced.
                 await asyncio.sleep(_LOOK_AGAIN)
             else:
@@ -108,8 +112,22 @@ class Router:
         try:
             self._link(tenant_id).send(command, tenant_id)
         except Unavailable:
-            if isinstance(command, WorkerJoined):
-                asyncio.get_running_loop().call_later(_LOOK_AGAIN, command.port.close)
+            # A new tenant, or one whose owner is being replaced: in order, once the owner is known.
+            self._held.append((asyncio.get_running_loop().time() + _OWNER_WITHIN, command))
+            self.on_wanted()
+
+    def release_held(self) -> None:
+        """Hand on what waited for an owner. A worker that waited too long opens its stream again."""
+        held, self._held = self._held, []
+        for deadline, command in held:
+            tenant_id = tenant_of(command)
+            if not self._owned(tenant_id) and not self._owner(tenant_id):
+                if asyncio.get_running_loop().time() < deadline:
+                    self._held.append((deadline, command))
+                elif isinstance(command, WorkerJoined):
+                    command.port.close()
+                continue
+            self.put_control(command)
 
     def stray(self, command: Command) -> None:
         """A command that came to the loop of an engine that does not own its tenant any more."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from treadle.engine.commands import WorkerChanged, WorkerLost
-from treadle.model.errors import TreadleError
 from treadle.runtime.clock import moment
 from treadle.storage import register as rows
 
@@ -87,8 +86,8 @@ class Liveness:
             self.look()
             try:
                 await self._store()
-            except TreadleError as problem:
-                _log.debug("could not store when workers were last seen", problem=str(problem))
+            except Exception as problem:  # noqa: BLE001 - only a note for people; the watch must go on
+                _log.debug("could not store when workers were last seen", problem=repr(problem))
 
     def look(self) -> None:
         """Rest and give up workers by how long they have been silent."""

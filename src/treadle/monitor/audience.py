@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from treadle.engine.ports import Ended
-from treadle.model.errors import TreadleError
 from treadle.storage.read import ended_runs
 
 if TYPE_CHECKING:
@@ -152,8 +151,8 @@ class RunAudience:
                     del self._to_look_up[key]
                 try:
                     await self._look_up(keys)
-                except TreadleError as problem:
-                    _log.warning("could not look up runs that are waited for; trying again", problem=str(problem))
+                except Exception as problem:  # noqa: BLE001 - whatever it is, those who wait still wait
+                    _log.warning("could not look up runs that are waited for; trying again", problem=repr(problem))
                     self._to_look_up.update(dict.fromkeys(keys))
                     await asyncio.sleep(_RETRY_PAUSE)
 

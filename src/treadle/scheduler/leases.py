@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.model.errors import TreadleError
 from treadle.storage import leases as rows
 
 if TYPE_CHECKING:
@@ -120,8 +119,8 @@ class Leases:
             self._wanted.clear()
             try:
                 await self._round(own)
-            except TreadleError as problem:
-                _log.warning("could not look after leases", problem=str(problem))
+            except Exception as problem:  # noqa: BLE001 - the next heartbeat tries again
+                _log.warning("could not look after leases", problem=repr(problem))
 
     async def _round(self, own: Callable[[set[int]], Awaitable[None]]) -> None:
         before = (dict(self._owners), set(self.owned))

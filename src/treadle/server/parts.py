@@ -106,6 +106,7 @@ class Parts:
         self.audience.elsewhere = self.router.await_ends
         self.leases.on_change = self._owners_changed
         self.router.on_broken = self.leases.look
+        self.router.on_wanted = self.leases.look
         self._serve(gate, clock)
 
     def _serve(self, gate: Gate, clock: Clock) -> None:
@@ -207,12 +208,14 @@ class Parts:
         """Let the loop own exactly these tenants."""
         if self.loop is not None:
             await self.loop.own(tenant_ids)
+            self.router.release_held()
             if not self.leases.alone:
                 # A hint may have been lost.
                 self.loop.arrived()
 
     def _owners_changed(self) -> None:
         self.router.owners_changed()
+        self.router.release_held()
         self.audience.look_again()
 
     def heard(self, hint: Hint) -> None:

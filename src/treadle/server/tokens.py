@@ -13,6 +13,7 @@ from treadle.model.ids import new_id
 from treadle.runtime.clock import SystemClock, moment
 from treadle.storage import tenants as rows
 from treadle.storage.database import Database
+from treadle.storage.leases import hint
 from treadle.storage.migrate import migrate
 from treadle.wire.serving import Caller
 from treadle.wire.tokens import issue_token, verify_token
@@ -98,6 +99,8 @@ class Gate:
         token_id = new_id()
         async with self._database.transaction() as conn:
             row = await rows.ensure_tenant(conn, public_id=new_id(), name=tenant, now=moment(now))
+            # The tenant may be new: an engine is to take it.
+            await hint(conn, text="leases")
             await rows.insert_token(
                 conn, token_id=token_id, tenant_id=row.id, name=name, created_at=moment(now), expires_at=expires_at
             )
