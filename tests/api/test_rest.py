@@ -127,9 +127,7 @@ def test_meta_parses_as_the_sdks_model(client: RestClient) -> None:
     assert answer.json()["authDisabled"] is False
 
 
-def test_every_route_but_the_open_ones_refuses_a_caller_without_a_token(
-    client: RestClient, backend: Backend
-) -> None:
+def test_every_route_but_the_open_ones_refuses_a_caller_without_a_token(client: RestClient, backend: Backend) -> None:
     seen = 0
     for path, methods in create_app(backend).openapi()["paths"].items():
         if path in OPEN_PATHS:
@@ -143,9 +141,7 @@ def test_every_route_but_the_open_ones_refuses_a_caller_without_a_token(
     assert seen >= 15
 
 
-def test_pausing_a_worker_answers_with_a_worker_that_the_sdk_can_read(
-    client: RestClient, backend: Backend
-) -> None:
+def test_pausing_a_worker_answers_with_a_worker_that_the_sdk_can_read(client: RestClient, backend: Backend) -> None:
     answer = client.patch(f"/api/v1/workers/{WORKER}", body={"isPaused": True}, headers=GOOD)
     assert answer.status_code == 200
     worker = _sdk_models().Worker.from_json(answer.text)
@@ -233,9 +229,7 @@ def test_ids_by_filter_is_a_plain_array(client: RestClient, backend: Backend) ->
     assert backend.selections == [RunSelection(since=T0, statuses=(RunStatus.FAILED,))]
 
 
-@pytest.mark.parametrize(
-    "path", ["/api/v1/stable/nothing", "/api/ready/", "/api/v1/x-ready", "/api/docs", "/"]
-)
+@pytest.mark.parametrize("path", ["/api/v1/stable/nothing", "/api/ready/", "/api/v1/x-ready", "/api/docs", "/"])
 def test_what_no_route_serves_is_404_in_the_contracts_shape(client: RestClient, path: str) -> None:
     assert _problem(client.get(path, headers=GOOD))[0] == 404
 
@@ -245,9 +239,7 @@ def test_a_wrong_method_is_405(client: RestClient) -> None:
 
 
 def test_a_failure_inside_says_nothing_about_the_inside(client: RestClient) -> None:
-    answer = client.post(
-        f"/api/v1/stable/tenants/{TENANT}/tasks/replay", body={"externalIds": [RUN]}, headers=GOOD
-    )
+    answer = client.post(f"/api/v1/stable/tenants/{TENANT}/tasks/replay", body={"externalIds": [RUN]}, headers=GOOD)
     assert answer.status_code == 500
     assert "secret" not in answer.text
 

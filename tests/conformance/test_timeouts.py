@@ -23,7 +23,8 @@ async def test_a_task_over_its_time_fails_and_is_retried(
 
     attempts = lab.effects.read(mark, "attempt")
     assert [attempt.facts["retry_count"] for attempt in attempts] == [0, 1]
-    assert attempts[1].at - attempts[0].at >= 1
+    # Its second is counted from the moment the worker had it, a little before the code could write this down.
+    assert attempts[1].at - attempts[0].at > 0.9
     details = await hatchet.runs.aio_get_details(run.workflow_run_id)
     assert details.status is RunStatus.FAILED
     assert "Task exceeded timeout of" in (details.task_runs["outlasts-its-timeout"].error or "")
