@@ -38,6 +38,7 @@ from treadle.model.definition import TaskDefinition, WorkflowDefinition
 from treadle.model.ids import new_id
 from treadle.model.states import EventKind, RunStatus
 from treadle.runtime.clock import VirtualClock
+from treadle.scheduler.seat import Seat
 from treadle.scheduler.loop import ROWS_AT_ONCE, Loop
 from treadle.storage.database import Database
 from treadle.storage.read import RunRow, ended_runs, run_rows
@@ -120,6 +121,11 @@ class Answered(NamedTuple):
     stale: list[Stale]
 
 
+async def every_tenant() -> set[int]:
+    """A test's engine is the only one: it owns whoever there is."""
+    return set(range(1, 10))
+
+
 class Engine:
     """The loop and everything around it that a move needs."""
 
@@ -131,7 +137,17 @@ class Engine:
         self.catalog = Catalog(self.database)
         self.inbox = Inbox()
         self.audience = RecordingAudience()
-        self.loop = Loop(url, inbox=self.inbox, catalog=self.catalog, audience=self.audience, clock=self.clock)
+        self.loop = self._new_loop()
+
+    def _new_loop(self) -> Loop:
+        return Loop(
+            Seat(self.url),
+            take_leases=every_tenant,
+            inbox=self.inbox,
+            catalog=self.catalog,
+            audience=self.audience,
+            clock=self.clock,
+        )
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -161,8 +177,8 @@ class Engine:
         await self.loop.close()
         self.catalog = Catalog(self.database)
         self.inbox = Inbox()
-        self.loop = Loop(self.url, inbox=self.inbox, catalog=self.catalog, audience=self.audience, clock=self.clock)
-        await self.loop.take_seat()
+        self.loop = self._new_loop()
+        await self.loop.open()
 
     # -- what callers ask for ------------------------------------------------------------------------------------
 
@@ -200,12 +216,12 @@ class Engine:
 
     async def disconnect(self, worker: FakeWorker) -> None:
         """Let a worker's stream have closed."""
-        self.inbox.put_control(WorkerChanged(worker.worker_id, worker, gone=True))
+        self.inbox.put_control(WorkerChanged(worker.tenant_id, worker.worker_id, worker, gone=True))
         await self.settle()
 
     async def lose(self, worker: FakeWorker) -> None:
         """Give a silent worker up."""
-        self.inbox.put_control(WorkerLost(worker.worker_id))
+        self.inbox.put_control(WorkerLost(worker.tenant_id, worker.worker_id))
         await self.settle()
 
     def task(
@@ -348,7 +364,7 @@ async def open_engine(url: str) -> AsyncIterator[Engine]:
     engine = Engine(url)
     await engine.database.open()
     try:
-        await engine.loop.take_seat()
+        await engine.loop.open()
         yield engine
     finally:
         await engine.loop.close()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from treadle.dispatcher.liveness import Liveness
     from treadle.engine.attempt import Attempt
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.engine.ports import StopReason
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
@@ -82,9 +82,7 @@ class Listeners:
         lost_after: seconds of silence after which a worker is lost.
     """
 
-    def __init__(
-        self, *, inbox: Inbox, database: Database, liveness: Liveness, clock: Clock, lost_after: float
-    ) -> None:
+    def __init__(self, *, inbox: Door, database: Database, liveness: Liveness, clock: Clock, lost_after: float) -> None:
         self._inbox = inbox
         self._database = database
         self._liveness = liveness
@@ -157,7 +155,7 @@ class Listeners:
         pause = _REDELIVER_AFTER if worker_id in self._met else _REDELIVER_AFTER_RESTART
         self._met.add(worker_id)
         redelivery = asyncio.get_running_loop().call_later(
-            pause, self._inbox.put_control, Redeliver(worker_id, listener, opened_at)
+            pause, self._inbox.put_control, Redeliver(caller.tenant_id, worker_id, listener, opened_at)
         )
         try:
             await listener.write_to(stream)
@@ -165,4 +163,4 @@ class Listeners:
             redelivery.cancel()
             if self._open.get(worker_id) is listener:
                 del self._open[worker_id]
-            self._inbox.put_control(WorkerChanged(worker_id, listener, gone=True))
+            self._inbox.put_control(WorkerChanged(caller.tenant_id, worker_id, listener, gone=True))

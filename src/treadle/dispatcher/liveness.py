@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from treadle.engine.commands import WorkerChanged, WorkerLost
-from treadle.model.errors import TreadleError
 from treadle.runtime.clock import moment
 from treadle.storage import register as rows
 
 if TYPE_CHECKING:
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
 
@@ -52,7 +51,7 @@ class Liveness:
         clock: the time.
     """
 
-    def __init__(self, inbox: Inbox, database: Database, clock: Clock) -> None:
+    def __init__(self, inbox: Door, database: Database, clock: Clock) -> None:
         self._inbox = inbox
         self._database = database
         self._clock = clock
@@ -69,7 +68,7 @@ class Liveness:
             watched.seen_at = self._clock.now()
             if watched.silent:
                 watched.silent = False
-                self._inbox.put_control(WorkerChanged(worker_id, None, available=True, pulse=True))
+                self._inbox.put_control(WorkerChanged(watched.tenant_id, worker_id, None, available=True, pulse=True))
 
     def forget(self, worker_id: str) -> None:
         """A worker has said goodbye, with nothing left to run."""
@@ -87,8 +86,8 @@ class Liveness:
             self.look()
             try:
                 await self._store()
-            except TreadleError as problem:
-                _log.debug("could not store when workers were last seen", problem=str(problem))
+            except Exception as problem:  # noqa: BLE001 - only a note for people; the watch must go on
+                _log.debug("could not store when workers were last seen", problem=repr(problem))
 
     def look(self) -> None:
         """Rest and give up workers by how long they have been silent."""
@@ -98,10 +97,10 @@ class Liveness:
             if silence > watched.lost_after:
                 del self._watched[worker_id]
                 _log.warning("lost a worker", worker=worker_id, silent_s=round(silence, 1))
-                self._inbox.put_control(WorkerLost(worker_id))
+                self._inbox.put_control(WorkerLost(watched.tenant_id, worker_id))
             elif silence > _SILENT_AFTER and not watched.silent:
                 watched.silent = True
-                self._inbox.put_control(WorkerChanged(worker_id, None, available=False, pulse=True))
+                self._inbox.put_control(WorkerChanged(watched.tenant_id, worker_id, None, available=False, pulse=True))
 
     async def _store(self) -> None:
         now = self._clock.now()

@@ -31,7 +31,7 @@ from treadle.wire.ids import checked_id
 
 if TYPE_CHECKING:
     from treadle.engine.commands import AttemptKey, Stale
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.engine.running import RunningView
     from treadle.storage.database import Database
     from treadle.wire.serving import Caller, Handlers
@@ -46,7 +46,7 @@ class Reports:
         database: where tasks are that do not run.
     """
 
-    def __init__(self, inbox: Inbox, running: RunningView, database: Database) -> None:
+    def __init__(self, inbox: Door, running: RunningView, database: Database) -> None:
         self._inbox = inbox
         self._database = database
         self._running = running

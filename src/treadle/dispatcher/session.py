@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from treadle.dispatcher.liveness import Liveness
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
     from treadle.wire.serving import Caller, Handlers, Stream
@@ -48,7 +48,7 @@ class Sessions:
     def __init__(
         self,
         *,
-        inbox: Inbox,
+        inbox: Door,
         database: Database,
         liveness: Liveness,
         clock: Clock,
@@ -101,7 +101,7 @@ class Sessions:
             canaries.cancel()
             if self._links.get(worker_id) is link:
                 del self._links[worker_id]
-            self._inbox.put_control(WorkerChanged(worker_id, link, gone=True))
+            self._inbox.put_control(WorkerChanged(caller.tenant_id, worker_id, link, gone=True))
 
     async def _greet(
         self, frames: AsyncIterator[worker_pb2.WorkerFrame], caller: Caller
@@ -169,7 +169,7 @@ class Sessions:
                 await self._inbox.put_when_room(report)
             if frame.draining and not link.draining:
                 link.draining = True
-                self._inbox.put_control(WorkerChanged(link.worker_id, link, available=False))
+                self._inbox.put_control(WorkerChanged(link.tenant_id, link.worker_id, link, available=False))
         # The worker has closed its side: whatever it reported before must still be settled.
         settled = asyncio.get_running_loop().create_future()
         last = Report(link.tenant_id, link.worker_id, lambda _settled, _stale, _error: resolve(settled, None))

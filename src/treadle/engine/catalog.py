@@ -86,6 +86,10 @@ class Catalog:
         """As `current`, without looking beyond memory."""
         return self._current.get((tenant_id, name))
 
+    def forget(self, tenant_id: int | None) -> None:
+        """Another engine has stored a workflow of this tenant (None: of any): which version is current is to be read."""
+        self._current = {} if tenant_id is None else {k: v for k, v in self._current.items() if k[0] != tenant_id}
+
     def kind(self, version: int, step: int) -> TaskKind:
         """The kind of a stored task run; its version must have been loaded."""
         return self._kinds[version, step]
@@ -95,6 +99,13 @@ class Catalog:
         missing = sorted({version for version in versions if (version, 0) not in self._kinds})
         if missing:
             await self.adopt(conn, await rows.versions(conn, numbers=missing), current=False)
+
+    async def ensure_versions(self, versions: Iterable[int]) -> None:
+        """As `load_versions`, with a connection of its own if one is needed."""
+        missing = [version for version in versions if (version, 0) not in self._kinds]
+        if missing:
+            async with self._database.connection() as conn:
+                await self.load_versions(conn, missing)
 
     async def kinds_of(self, conn: Conn, tasks: Sequence[tuple[int, str]]) -> dict[str, TaskKind]:
         """The kinds of stored task runs, given as (tenant, task id), by task id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -266,6 +266,7 @@ class WorkerChanged(Command):
     the other.
     """
 
+    tenant_id: int
     worker_id: str
     port: WorkerPort | None
     available: bool = False
@@ -280,8 +281,8 @@ class WorkerChanged(Command):
 class WorkerLost(Command):
     """A worker has been silent for too long: its attempts run elsewhere."""
 
+    tenant_id: int
     worker_id: str
-    done: Callable[[], None] = field(default=lambda: None)
 
     def fail(self, error: BaseException) -> None:
         """The liveness watch says it again."""
@@ -291,12 +292,21 @@ class WorkerLost(Command):
 class Redeliver(Command):
     """Send again what a worker should run but, it seems, never got."""
 
+    tenant_id: int
     worker_id: str
     port: WorkerPort
     unstarted_since: float
 
     def fail(self, error: BaseException) -> None:
         """The execution timeout catches what stays undelivered."""
+
+
+def tenant_of(command: Command) -> int:
+    """Whose command it is."""
+    if isinstance(command, Trigger):
+        return command.tasks[0].kind.tenant_id
+    tenant_id: int = command.tenant_id  # type: ignore[attr-defined]  # every other command has one
+    return tenant_id
 
 
 def reject(future: asyncio.Future[Any], error: BaseException) -> None:

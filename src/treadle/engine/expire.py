@@ -15,6 +15,8 @@ from treadle.storage import expire as expired_rows
 from treadle.storage import retry as timer_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from treadle.engine.batch import Batch
     from treadle.engine.catalog import Catalog
     from treadle.engine.running import Running
@@ -33,13 +35,13 @@ def overrun(running: Running, batch: Batch) -> None:
         fail(attempt, f"Task exceeded timeout of {limit}", running, batch, stopped=True)
 
 
-async def expire_queued(catalog: Catalog, batch: Batch, conn: Conn) -> list[str]:
+async def expire_queued(catalog: Catalog, batch: Batch, conn: Conn, tenant_ids: Sequence[int]) -> list[str]:
     """Cancel the runs whose attempt waited in its queue past the schedule timeout.
 
     Returns:
         their task ids, for the scheduler's window to forget.
     """
-    items = await expired_rows.take_expired_items(conn, now=batch.moment, limit=CHUNK)
+    items = await expired_rows.take_expired_items(conn, now=batch.moment, limit=CHUNK, tenant_ids=tenant_ids)
     if not items:
         return []
     kinds = await catalog.kinds_of(conn, [(item.tenant_id, item.task_id) for item in items])
@@ -59,9 +61,11 @@ async def expire_queued(catalog: Catalog, batch: Batch, conn: Conn) -> list[str]
     return [item.task_id for item in items]
 
 
-async def wake_due(catalog: Catalog, batch: Batch, conn: Conn) -> None:
+async def wake_due(catalog: Catalog, batch: Batch, conn: Conn, tenant_ids: Sequence[int]) -> None:
     """Let attempts whose backoff has passed be ready."""
-    due = await timer_rows.take_due_timers(conn, now=batch.moment, limit=CHUNK, input_limit=INPUT_KEPT)
+    due = await timer_rows.take_due_timers(
+        conn, now=batch.moment, limit=CHUNK, input_limit=INPUT_KEPT, tenant_ids=tenant_ids
+    )
     await catalog.load_versions(conn, (timer.task.version for timer in due))
     for timer in due:
         attempt = attempt_from_columns(
@@ -72,5 +76,6 @@ async def wake_due(catalog: Catalog, batch: Batch, conn: Conn) -> None:
             retries_used=timer.retries_used,
             reassigned=timer.reassigned,
         )
-        attempt.returning = True
+        # A run that another engine took in waits here too, and comes to the end of the line like any other.
+        attempt.returning = timer.attempt > 1
         make_ready(attempt, batch)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from treadle.model.errors import Exhausted, Unavailable
 
 if TYPE_CHECKING:
     from treadle.engine.commands import Command
+
+
+class Door(Protocol):
+    """Where commands are handed in: the inbox of the loop itself, or a way to the engine that owns the tenant."""
+
+    def put(self, command: Command) -> None:
+        """As `Inbox.put`."""
+        ...
+
+    async def put_when_room(self, command: Command) -> None:
+        """As `Inbox.put_when_room`."""
+        ...
+
+    def put_control(self, command: Command) -> None:
+        """As `Inbox.put_control`."""
+        ...
 
 
 class Inbox:

@@ -9,6 +9,7 @@ from treadle.model.definition import content_hash, definition_to_json
 from treadle.model.ids import new_id
 from treadle.runtime.clock import moment
 from treadle.storage import register as rows
+from treadle.storage.leases import hint
 
 if TYPE_CHECKING:
     from treadle.engine.catalog import Catalog
@@ -41,6 +42,7 @@ async def put_workflow(
                 definition=json.dumps(definition_to_json(definition)),
                 created_at=moment(now),
             )
+            await hint(conn, text=f"workflows {tenant_id}")
     # Only after the commit: a version that was rolled back must not stay in memory.
     async with database.connection() as conn:
         await catalog.adopt(conn, [version], current=True)

@@ -16,7 +16,7 @@ from treadle.wire.gen.treadle.v1 import runs_pb2
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.storage.database import Database
     from treadle.wire.serving import Caller, Handlers
 
@@ -34,7 +34,7 @@ class Selections:
         database: where runs are found.
     """
 
-    def __init__(self, *, inbox: Inbox, database: Database) -> None:
+    def __init__(self, *, inbox: Door, database: Database) -> None:
         self._inbox = inbox
         self._database = database
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from treadle.engine.catalog import Catalog, TaskKind
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
     from treadle.wire.gen.hatchet.v1.shared import trigger_pb2
@@ -69,7 +69,7 @@ class Triggers:
     def __init__(
         self,
         *,
-        inbox: Inbox,
+        inbox: Door,
         catalog: Catalog,
         clock: Clock,
         max_payload_bytes: int,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.model.errors import TreadleError
 from treadle.runtime.clock import moment
 from treadle.storage.partitions import ensure_partitions
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 _EVERY = 3600.0
+_AFTER_FAILURE = 30.0
 
 
 async def keep_partitions(database: Database, clock: Clock) -> None:
@@ -28,6 +28,8 @@ async def keep_partitions(database: Database, clock: Clock) -> None:
                 made = await ensure_partitions(conn, today=moment(clock.now()).date())
             if made:
                 _log.info("made partitions", first=made[0], count=len(made))
-        except TreadleError as problem:
-            _log.warning("could not look after partitions; trying again in an hour", problem=str(problem))
+        except Exception as problem:  # noqa: BLE001 - partitions are a week ahead: there is time to try again
+            _log.warning("could not look after partitions; trying again soon", problem=repr(problem))
+            await asyncio.sleep(_AFTER_FAILURE)
+            continue
         await asyncio.sleep(_EVERY)

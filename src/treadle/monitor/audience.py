@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from treadle.engine.ports import Ended
-from treadle.model.errors import TreadleError
 from treadle.storage.read import ended_runs
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ class RunAudience:
         self._following: dict[str, list[Follower]] = {}
         self._to_look_up: dict[tuple[int, str], None] = {}
         self._wanted = asyncio.Event()
+        # Asks the engine that owns the tenant, when it is another one, to tell of these ends.
+        self.elsewhere: Callable[[int, list[str]], None] = lambda _tenant_id, _task_ids: None
 
     # -- told by the loop ----------------------------------------------------------------------------------------
 
@@ -91,12 +92,19 @@ class RunAudience:
         """The database was away: ask it about everything that is waited for."""
         self._to_look_up.update(dict.fromkeys(self._waiting))
         self._wanted.set()
+        by_tenant: dict[int, list[str]] = {}
+        for tenant_id, task_id in self._waiting:
+            by_tenant.setdefault(tenant_id, []).append(task_id)
+        for tenant_id, task_ids in by_tenant.items():
+            self.elsewhere(tenant_id, task_ids)
 
     # -- asked by streams ----------------------------------------------------------------------------------------
 
     def wait_for(self, tenant_id: int, task_ids: Iterable[str], waiter: Waiter) -> None:
         """Tell `waiter` once when each of these runs has ended, also if it had ended before."""
         alive = self._alive
+        task_ids = list(task_ids)
+        self.elsewhere(tenant_id, task_ids)
         for task_id in task_ids:
             key = (tenant_id, task_id)
             waiters = self._waiting.setdefault(key, [])
@@ -143,8 +151,8 @@ class RunAudience:
                     del self._to_look_up[key]
                 try:
                     await self._look_up(keys)
-                except TreadleError as problem:
-                    _log.warning("could not look up runs that are waited for; trying again", problem=str(problem))
+                except Exception as problem:  # noqa: BLE001 - whatever it is, those who wait still wait
+                    _log.warning("could not look up runs that are waited for; trying again", problem=repr(problem))
                     self._to_look_up.update(dict.fromkeys(keys))
                     await asyncio.sleep(_RETRY_PAUSE)
 

@@ -18,6 +18,10 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
 _SECRET_KEYS = frozenset({"token", "authorization", "password", "secret", "database_url"})
 
 
+# Without the values of local variables: they hold payloads and secrets.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
+
 def configure(level: str = "info", style: Literal["console", "json"] = "console") -> None:
     """Set up logging for this process. Call it once, before the first long-lived part starts."""
     shared: list[Processor] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,12 +25,14 @@ from treadle.engine.commands import (
 )
 from treadle.model.errors import NotFound
 from treadle.scheduler.core import WINDOW
+from treadle.storage import leases
 
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
     from treadle.engine.catalog import Catalog
     from treadle.engine.ports import Audience
     from treadle.scheduler.memory import Memory
+    from treadle.scheduler.seat import Seat
     from treadle.storage.database import Conn
 
 _log = structlog.get_logger()
@@ -50,20 +53,24 @@ class Ledger:
         self._catalog = catalog
         self._audience = audience
 
-    async def commit(self, commands: list[Command], memory: Memory, conn: Conn, now: float) -> None:
-        """Carry out commands in one transaction and answer them.
+    async def commit(self, commands: list[Command], memory: Memory, seat: Seat, now: float) -> None:
+        """Carry out commands in one transaction and answer them. Only an engine that lives can commit it.
 
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
         batch = Batch(now, self._audience.followed)
+        conn = seat.conn
+        await leases.begin_fenced(conn, engine_id=seat.engine_id)
         try:
-            async with conn.transaction():
-                await self._apply(commands, batch, memory, conn)
-                chosen = await self._choose(batch, memory, conn)
-                queued = [item for item in batch.ready if not item.worker_id]
-                await self._write(batch, chosen, queued, conn)
+            await self._apply(commands, batch, memory, conn)
+            chosen = await self._choose(batch, memory, conn)
+            queued = [item for item in batch.ready if not item.worker_id]
+            await self._write(batch, chosen, queued, conn)
+            await leases.commit(conn)
         except BaseException:
             memory.ended_in_vain = batch.ended
+            with suppress(Exception):
+                await leases.roll_back(conn)
             raise
         enqueue.settle(queued)
         memory.timers.note(batch, queued)
@@ -85,11 +92,11 @@ class Ledger:
             await trigger.settle(triggers, batch, conn)
         expire.overrun(memory.running, batch)
         if memory.timers.expiry_due(batch.now):
-            for task_id in await expire.expire_queued(self._catalog, batch, conn):
+            for task_id in await expire.expire_queued(self._catalog, batch, conn, memory.tenant_ids):
                 memory.core.discard(task_id)
             await memory.timers.reload_expiry(conn)
         if memory.timers.backoff_due(batch.now):
-            await expire.wake_due(self._catalog, batch, conn)
+            await expire.wake_due(self._catalog, batch, conn, memory.tenant_ids)
             await memory.timers.reload_backoff(conn)
 
     async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, conn: Conn) -> None:
@@ -132,7 +139,6 @@ class Ledger:
                     for attempt in memory.running.of_worker(command.worker_id):
                         fail.lose(attempt, memory.running, batch, handed_back=False)
                     memory.lose(command.worker_id, batch)
-                    batch.after.append(command.done)
                 case Redeliver():
                     memory.redeliver(command, batch)
                 case _:

@@ -1,4 +1,4 @@
-"""The group-commit loop: takes what waits, commits it, and starts over. One per database, by the scheduler's seat."""
+"""The group-commit loop: takes what waits, commits it, and starts over. For each tenant one engine does this."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.engine.batch import Batch
 from treadle.engine.assign import load_missing_inputs
-from treadle.engine.commands import Command, Trigger
+from treadle.engine.batch import Batch
+from treadle.engine.commands import Command, Trigger, resolve, tenant_of
 from treadle.model.errors import TreadleError, Unavailable
 from treadle.scheduler.ledger import Ledger
 from treadle.scheduler.memory import Memory
-from treadle.storage.database import Conn, connect, is_connection_problem
-from treadle.storage.seat import try_take_seat
+from treadle.storage.database import is_connection_problem
+from treadle.storage.leases import is_superseded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from treadle.engine.inbox import Inbox
     from treadle.engine.ports import Audience
     from treadle.runtime.clock import Clock
+    from treadle.scheduler.seat import Seat
 
 _log = structlog.get_logger()
 
@@ -34,61 +35,77 @@ _SEAT_PAUSE = 0.5
 
 
 class Loop:
-    """Commits commands, one batch after the other.
+    """Commits commands, one batch after the other, for the tenants that this engine owns.
 
     Args:
-        url: the database; the loop has a connection of its own, which holds the scheduler's seat.
+        seat: the right to write, and the connection to write with.
+        take_leases: looks which tenants to own; asked again whenever the seat is taken anew.
         inbox: where commands come from.
         catalog: registered task kinds.
         audience: those who wait for news of runs.
         clock: the time.
         revive: called before each attempt to reconnect, to bring a database of our own back up.
+        watch: told of the workers that run something but have no stream here after a take-over, with their tenants.
+        stray: takes a command of a tenant that this engine does not own (any more).
     """
 
     def __init__(
         self,
-        url: str,
+        seat: Seat,
         *,
+        take_leases: Callable[[], Awaitable[set[int]]],
         inbox: Inbox,
         catalog: Catalog,
         audience: Audience,
         clock: Clock,
         revive: Callable[[], Awaitable[None]] | None = None,
+        watch: Callable[[dict[str, int]], Awaitable[None]] | None = None,
+        stray: Callable[[Command], None] | None = None,
     ) -> None:
-        self._url = url
+        self._stray = stray or (lambda command: command.fail(Unavailable("engine", "another one owns this tenant")))
+        self._seat = seat
+        self._take_leases = take_leases
         self._inbox = inbox
         self._catalog = catalog
         self._audience = audience
         self._clock = clock
         self._revive = revive
+        self._watch = watch
         self._ledger = Ledger(catalog, audience)
         self._memory = Memory()
-        self._conn: Conn | None = None
         self._stopping = False
+        self._to_own: tuple[set[int], asyncio.Future[None]] | None = None
 
     @property
     def memory(self) -> Memory:
         """What is held in memory now."""
         return self._memory
 
-    async def take_seat(self) -> None:
-        """Wait until no other engine schedules on this database, then load the queue's state.
+    async def open(self) -> None:
+        """Take a seat, and load the queues of the tenants that come with it.
 
         Raises:
             Unavailable: the database is out of reach.
         """
-        waited = False
-        while True:
-            conn = await connect(self._url, name="treadle scheduler")
-            if await try_take_seat(conn):
-                break
-            await conn.close()
-            if not waited:
-                waited = True
-                _log.info("another engine schedules on this database; standing by")
-            await asyncio.sleep(_SEAT_PAUSE)
-        self._conn = conn
-        await self._load()
+        await self._seat.open()
+        await self._load(await self._take_leases())
+        await self._watch_absent()
+
+    async def own(self, tenant_ids: set[int]) -> None:
+        """Own exactly these tenants; returns once the others are let go."""
+        if tenant_ids == set(self._memory.tenant_ids) or self._stopping:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._to_own = (tenant_ids, done)
+        self._inbox.wake()
+        await done
+
+    def arrived(self, tenant_id: int | None = None) -> None:
+        """Another engine may have taken runs in, for this tenant or any."""
+        memory = self._memory
+        if tenant_id is None or tenant_id in memory.tenant_ids:
+            memory.timers.arrived(self._clock.now())
+            self._inbox.wake()
 
     async def run(self) -> None:
         """Commit until `stop` is called and the inbox is empty."""
@@ -99,7 +116,9 @@ class Loop:
                     return
                 await self._wait()
                 commands = self._inbox.take(ROWS_AT_ONCE)
-            commands = await self._process(commands)
+            if self._to_own is not None:
+                await self._change_hands()
+            commands = await self._process(self._ours(commands))
 
     def stop(self) -> None:
         """Refuse new commands and let `run` return once those inside are done."""
@@ -108,14 +127,12 @@ class Loop:
 
     async def close(self) -> None:
         """Leave the seat."""
-        if self._conn is not None:
-            await self._conn.close()
-            self._conn = None
+        await self._seat.leave()
 
     async def _wait(self) -> None:
         """Sleep until a command comes or something falls due."""
         memory = self._memory
-        if not self._inbox.empty or memory.core.starving() or memory.core.unfinished:
+        if not self._inbox.empty or self._to_own is not None or memory.core.starving() or memory.core.unfinished:
             return
         due = memory.timers.next(memory.running.next_deadline())
         if due is None:
@@ -131,11 +148,13 @@ class Loop:
 
     async def _process(self, commands: list[Command]) -> list[Command]:
         """Commit commands; returns those that must be tried again because the outcome is unknown."""
-        assert self._conn is not None
         try:
-            await self._ledger.commit(commands, self._memory, self._conn, self._clock.now())
+            await self._ledger.commit(commands, self._memory, self._seat, self._clock.now())
         except Exception as error:  # noqa: BLE001 - one bad item must fail alone, whatever is wrong with it
-            if not is_connection_problem(error):
+            if is_superseded(error):
+                _log.warning("another engine has taken over; stepping down")
+                self._seat.drop()
+            elif not is_connection_problem(error) and not isinstance(error, Unavailable):
                 return await self._isolate(commands, error)
             _log.warning("lost the database in the middle of a commit", problem=repr(error))
             await self._reconnect()
@@ -170,47 +189,76 @@ class Loop:
         return []
 
     async def _reconnect(self) -> None:
-        """Get a connection, the seat and the state back, however long it takes."""
+        """Get a seat, the leases and the state back, however long it takes."""
         tries = 0
         while True:
             pause = _RECONNECT_PAUSES[min(tries, len(_RECONNECT_PAUSES) - 1)]
             tries += 1
             try:
-                if self._conn is not None:
-                    self._conn.terminate()
-                    self._conn = None
+                self._seat.drop()
                 if self._revive is not None:
                     await self._revive()
-                conn = await connect(self._url, name="treadle scheduler")
-                if await try_take_seat(conn):
-                    self._conn = conn
-                    await self._reload()
-                    break
-                await conn.close()
+                await self._seat.open()
+                await self._reload(await self._take_leases())
+                break
             except Exception as problem:
                 if not isinstance(problem, Unavailable) and not is_connection_problem(problem):
                     raise
                 if tries % 20 == 1:
                     _log.warning("waiting for the database", problem=str(problem))
             await asyncio.sleep(pause)
-        _log.info("the database is back", tries=tries)
+        _log.info("took a seat again", tries=tries, tenants=len(self._memory.tenant_ids))
         self._audience.look_again()
 
-    async def _load(self) -> None:
-        assert self._conn is not None
-        memory = Memory()
-        await memory.load(self._catalog, self._conn)
+    async def _change_hands(self) -> None:
+        """Own other tenants from now on."""
+        assert self._to_own is not None
+        tenant_ids, done = self._to_own
+        self._to_own = None
+        _log.info("tenants change hands", before=self._memory.tenant_ids, now=sorted(tenant_ids))
+        try:
+            await self._reload(tenant_ids)
+        except Exception as problem:
+            if not isinstance(problem, Unavailable) and not is_connection_problem(problem):
+                raise
+            await self._reconnect()
+        resolve(done, None)
+        self._audience.look_again()
+
+    def _ours(self, commands: list[Command]) -> list[Command]:
+        """Commands for tenants that this engine owns; the others go back to where owners are known."""
+        owned = self._memory.tenant_ids
+        ours = []
+        for command in commands:
+            if tenant_of(command) in owned:
+                ours.append(command)
+            else:
+                self._stray(command)
+        return ours
+
+    async def _load(self, tenant_ids: set[int]) -> None:
+        memory = Memory(sorted(tenant_ids))
+        await memory.load(self._catalog, self._seat.conn)
         self._memory = memory
 
-    async def _reload(self) -> None:
-        """Throw memory away and read it from the tables; connected workers stay connected."""
+    async def _reload(self, tenant_ids: set[int] | None = None) -> None:
+        """Throw memory away and read it from the tables; connected workers stay connected.
+
+        Args:
+            tenant_ids: whom to own from now on; by default the same as before.
+        """
         before = self._memory
-        await self._load()
-        assert self._conn is not None
+        await self._load(set(before.tenant_ids) if tenant_ids is None else tenant_ids)
         batch = Batch(self._clock.now())
         self._memory.follow(before, batch)
-        await load_missing_inputs(batch.redelivered, self._conn)
+        await load_missing_inputs(batch.redelivered, self._seat.conn)
         self._memory.deliver(batch.redelivered)
+        await self._watch_absent()
+
+    async def _watch_absent(self) -> None:
+        """Workers that run something for us without a stream are given up unless they come back."""
+        if self._watch is not None:
+            await self._watch(self._memory.absent_workers())
 
 
 def _fail(command: Command, error: Exception) -> None:

@@ -14,7 +14,7 @@ from treadle.storage.enqueue import filled_queues
 from treadle.storage.recover import running_attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
 
 
 class Memory:
-    """Queues, running attempts, workers and timers."""
+    """Queues, running attempts, workers and timers of the tenants that this engine owns.
 
-    def __init__(self) -> None:
+    Args:
+        tenant_ids: those tenants.
+    """
+
+    def __init__(self, tenant_ids: Sequence[int] = ()) -> None:
+        self.tenant_ids = list(tenant_ids)
         self.core = Core()
         self.running = Running()
-        self.timers = Timers()
+        self.timers = Timers(self.tenant_ids)
         self.positions = Positions()
         # Connected workers, as they joined.
         self._joined: dict[str, WorkerJoined] = {}
@@ -40,10 +45,11 @@ class Memory:
         self.ended_in_vain: list[Attempt] = []
 
     async def load(self, catalog: Catalog, conn: Conn) -> None:
-        """Read the state of the queue from the tables."""
-        for tenant_id, queue_id in await filled_queues(conn):
-            self.core.line(queue_id, tenant_id, complete=False)
-        rows = await running_attempts(conn)
+        """Read the state of the tenants' queues from the tables."""
+        for tenant_id in self.tenant_ids:
+            for queue_id in await filled_queues(conn, tenant_id=tenant_id):
+                self.core.line(queue_id, tenant_id, complete=False)
+        rows = await running_attempts(conn, tenant_ids=self.tenant_ids)
         await catalog.load_versions(conn, (row.task.version for row in rows))
         for row in rows:
             attempt = attempt_from_columns(
@@ -69,6 +75,14 @@ class Memory:
         item = self.core.waiting(task_id)
         return item is not None and item.kind.tenant_id == tenant_id
 
+    def absent_workers(self) -> dict[str, int]:
+        """Workers that run something but have no stream here, with their tenants."""
+        return {
+            worker_id: tenant_id
+            for worker_id, tenant_id in self.running.workers().items()
+            if worker_id not in self._joined
+        }
+
     def follow(self, before: Memory, batch: Batch) -> None:
         """Take over the connected workers of a memory that was thrown away.
 
@@ -82,6 +96,10 @@ class Memory:
         self._resting = before._resting
         self._silent = before._silent
         for worker_id, joined in before._joined.items():
+            if joined.tenant_id not in self.tenant_ids:
+                # Its tenant has another owner now: the worker opens its stream again, and is passed on.
+                joined.port.close()
+                continue
             self._enlist(joined)
             self._set_available(worker_id)
             for attempt in self.running.of_worker(worker_id):

@@ -8,15 +8,22 @@ from treadle.storage import expire as expired_rows
 from treadle.storage import retry as timer_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
     from treadle.storage.database import Conn
 
 
 class Timers:
-    """Lower bounds, in epoch seconds, of what falls due; None when nothing does. The tables are the truth."""
+    """Lower bounds, in epoch seconds, of what falls due; None when nothing does. The tables are the truth.
 
-    def __init__(self) -> None:
+    Args:
+        tenant_ids: whose.
+    """
+
+    def __init__(self, tenant_ids: Sequence[int]) -> None:
+        self._tenant_ids = tenant_ids
         self._expiry: float | None = None
         self._backoff: float | None = None
 
@@ -27,13 +34,17 @@ class Timers:
 
     async def reload_expiry(self, conn: Conn) -> None:
         """Read when the next queued attempt expires."""
-        at = await expired_rows.next_expiry(conn)
+        at = await expired_rows.next_expiry(conn, tenant_ids=self._tenant_ids)
         self._expiry = None if at is None else at.timestamp()
 
     async def reload_backoff(self, conn: Conn) -> None:
         """Read when the next backoff passes."""
-        at = await timer_rows.next_due(conn)
+        at = await timer_rows.next_due(conn, tenant_ids=self._tenant_ids)
         self._backoff = None if at is None else at.timestamp()
+
+    def arrived(self, now: float) -> None:
+        """Another engine has put something in: it is due at once."""
+        self._backoff = _earlier(self._backoff, now)
 
     def note(self, batch: Batch, queued: list[Attempt]) -> None:
         """Take in what a commit has added."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from treadle.dispatcher.liveness import Liveness
-    from treadle.engine.inbox import Inbox
+    from treadle.engine.inbox import Door
     from treadle.engine.running import Running
     from treadle.intake.select import Selections
     from treadle.runtime.clock import Clock
@@ -39,7 +39,7 @@ class EngineBackend:
         version: str,
         database: Database,
         gate: Gate,
-        inbox: Inbox,
+        inbox: Door,
         liveness: Liveness,
         selections: Selections,
         running: Callable[[], Running],
@@ -79,7 +79,7 @@ class EngineBackend:
         await self.worker(caller, worker_id)
         async with self._database.connection() as conn:
             await workers.set_worker_paused(conn, tenant_id=self._caller(caller).tenant_id, id=worker_id, paused=paused)
-        self._inbox.put_control(WorkerChanged(worker_id, None, available=not paused))
+        self._inbox.put_control(WorkerChanged(self._caller(caller).tenant_id, worker_id, None, available=not paused))
         return await self.worker(caller, worker_id)
 
     async def run_status(self, caller: Principal, run_id: str) -> RunStatus:

@@ -8,7 +8,7 @@ import grpc
 import structlog
 
 from treadle.model.errors import PermissionDenied, TreadleError
-from treadle.wire.contract import METHODS
+from treadle.wire.contract import INTERNAL_METHODS, METHODS
 from treadle.wire.serving import BidiStream, Refused, ServerStream, Unary
 from treadle.wire.status import status_of
 
@@ -36,6 +36,9 @@ _OPTIONS = (
 )
 
 
+_INTERNAL = "/treadle.internal."
+
+
 def build_server(handlers: Handlers, gate: Gate, *, max_message_bytes: int) -> grpc.aio.Server:
     """A server of all methods: those in `handlers`, and the rest of the contract answering UNIMPLEMENTED.
 
@@ -52,7 +55,7 @@ def build_server(handlers: Handlers, gate: Gate, *, max_message_bytes: int) -> g
         ]
     )
     services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-    for path, method in METHODS.items():
+    for path, method in (METHODS | INTERNAL_METHODS).items():
         _, service, name = path.split("/")
         services.setdefault(service, {})[name] = _method_handler(method, handlers.get(path), gate)
     server.add_generic_rpc_handlers(
@@ -77,7 +80,7 @@ def _method_handler(method: Method, handler: Handler | None, gate: Gate) -> grpc
 def _unary(path: str, handler: Unary, gate: Gate) -> Callable[[Any, _Context], Awaitable[Any]]:
     async def serve(request: Any, context: _Context) -> Any:
         try:
-            return await handler(request, await _caller(context, gate))
+            return await handler(request, await _caller(context, gate, path))
         except Exception as error:  # noqa: BLE001 - every failure becomes a status
             await _abort(error, context, path)
 
@@ -87,7 +90,7 @@ def _unary(path: str, handler: Unary, gate: Gate) -> Callable[[Any, _Context], A
 def _server_stream(path: str, handler: ServerStream, gate: Gate) -> Callable[[Any, _Context], Awaitable[None]]:
     async def serve(request: Any, context: _Context) -> None:
         try:
-            await handler(request, await _caller(context, gate), context)
+            await handler(request, await _caller(context, gate, path), context)
         except Exception as error:  # noqa: BLE001 - every failure becomes a status
             await _abort(error, context, path)
 
@@ -97,20 +100,22 @@ def _server_stream(path: str, handler: ServerStream, gate: Gate) -> Callable[[An
 def _bidi(path: str, handler: BidiStream, gate: Gate) -> Callable[[AsyncIterator[Any], _Context], Awaitable[None]]:
     async def serve(requests: AsyncIterator[Any], context: _Context) -> None:
         try:
-            await handler(requests, await _caller(context, gate), context)
+            await handler(requests, await _caller(context, gate, path), context)
         except Exception as error:  # noqa: BLE001 - every failure becomes a status
             await _abort(error, context, path)
 
     return serve
 
 
-async def _caller(context: _Context, gate: Gate) -> Caller:
+async def _caller(context: _Context, gate: Gate, path: str) -> Caller:
     for key, value in context.invocation_metadata() or ():
         if key == "authorization":
             scheme, _, token = str(value).partition(" ")
             if scheme.lower() != "bearer":
                 raise _NoEntry("authorization", "must be of the form: bearer <token>")
             try:
+                if path.startswith(_INTERNAL):
+                    return gate.check_engine(token.strip())
                 return await gate.check(token.strip())
             except PermissionDenied as refusal:
                 raise _NoEntry(refusal.field, refusal.message) from None

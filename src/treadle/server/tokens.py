@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from treadle.model.ids import new_id
 from treadle.runtime.clock import SystemClock, moment
 from treadle.storage import tenants as rows
 from treadle.storage.database import Database
+from treadle.storage.leases import hint
 from treadle.storage.migrate import migrate
 from treadle.wire.serving import Caller
 from treadle.wire.tokens import issue_token, verify_token
@@ -73,6 +76,20 @@ class Gate:
         self._known[token] = (until, caller)
         return caller
 
+    def engine_token(self) -> str:
+        """What engines on this database show each other; derived from the signing key, so nobody else has it."""
+        return hmac.new(self._secret, b"treadle engines", hashlib.sha256).hexdigest()
+
+    def check_engine(self, token: str) -> Caller:
+        """Let another engine in.
+
+        Raises:
+            PermissionDenied: the caller is none.
+        """
+        if not hmac.compare_digest(token, self.engine_token()):
+            raise PermissionDenied("token", "is not that of an engine on this database")
+        return Caller(0, "", "")
+
     async def issue(
         self, *, name: str, expires_in: timedelta, server_url: str, grpc_address: str, tenant: str = DEFAULT_TENANT
     ) -> str:
@@ -82,6 +99,8 @@ class Gate:
         token_id = new_id()
         async with self._database.transaction() as conn:
             row = await rows.ensure_tenant(conn, public_id=new_id(), name=tenant, now=moment(now))
+            # The tenant may be new: an engine is to take it.
+            await hint(conn, text="leases")
             await rows.insert_token(
                 conn, token_id=token_id, tenant_id=row.id, name=name, created_at=moment(now), expires_at=expires_at
             )

@@ -20,6 +20,8 @@ _COMMAND_TIMEOUT = 60.0
 
 _UNREACHABLE = (
     asyncpg.PostgresConnectionError,
+    # The driver's state after a connection broke at a bad moment; the connection is of no use any more.
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     OSError,

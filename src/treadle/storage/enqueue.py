@@ -68,9 +68,9 @@ async def load_window(
     ]
 
 
-async def filled_queues(conn: Conn) -> list[tuple[int, int]]:
-    """Every (tenant_id, queue_id) that holds at least one item."""
-    return [(row[0], row[1]) for row in await conn.fetch(_SQL["filled_queues"])]
+async def filled_queues(conn: Conn, *, tenant_id: int) -> list[int]:
+    """Every queue of a tenant that holds at least one item."""
+    return [row[0] for row in await conn.fetch(_SQL["filled_queues"], tenant_id)]
 
 
 async def next_position(conn: Conn) -> int:

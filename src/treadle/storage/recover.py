@@ -8,6 +8,7 @@ from treadle.storage.load import statements
 from treadle.storage.rows import TaskColumns, task_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from treadle.storage.database import Conn
@@ -31,9 +32,9 @@ class RunningRow(NamedTuple):
     task: TaskColumns
 
 
-async def running_attempts(conn: Conn) -> list[RunningRow]:
-    """Every running attempt."""
-    rows = await conn.fetch(_SQL["running_attempts"])
+async def running_attempts(conn: Conn, *, tenant_ids: Sequence[int]) -> list[RunningRow]:
+    """Every running attempt of these tenants."""
+    rows = await conn.fetch(_SQL["running_attempts"], tenant_ids)
     return [
         RunningRow(
             row[0],

@@ -50,13 +50,15 @@ async def insert_timers(
     )
 
 
-async def take_due_timers(conn: Conn, *, now: datetime, limit: int, input_limit: int) -> list[DueTimer]:
+async def take_due_timers(
+    conn: Conn, *, now: datetime, limit: int, input_limit: int, tenant_ids: Sequence[int]
+) -> list[DueTimer]:
     """Take the timers that are due, earliest first."""
-    rows = await conn.fetch(_SQL["take_due_timers"], now, limit, input_limit)
+    rows = await conn.fetch(_SQL["take_due_timers"], now, limit, input_limit, tenant_ids)
     return [DueTimer(row[0], str(row[1]), row[2], row[3], row[4], task_columns(row, 5)) for row in rows]
 
 
-async def next_due(conn: Conn) -> datetime | None:
+async def next_due(conn: Conn, *, tenant_ids: Sequence[int]) -> datetime | None:
     """When the earliest timer is due."""
-    row = await conn.fetchrow(_SQL["next_due"])
+    row = await conn.fetchrow(_SQL["next_due"], tenant_ids)
     return row["due_at"] if row is not None else None

@@ -10,6 +10,7 @@ from google.protobuf import message_factory
 from treadle.wire.gen.hatchet import dispatcher_pb2, events_pb2, workflows_pb2
 from treadle.wire.gen.hatchet.v1 import dispatcher_pb2 as v1_dispatcher_pb2
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1_workflows_pb2
+from treadle.wire.gen.treadle.internal.v1 import engines_pb2
 from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
 
 if TYPE_CHECKING:
@@ -54,5 +55,8 @@ TREADLE_METHODS: dict[str, Method] = {
 }
 """The methods that Treadle's own SDK adds, by path."""
 
+INTERNAL_METHODS: dict[str, Method] = {method.path: method for method in _methods(engines_pb2.DESCRIPTOR)}
+"""The methods that engines call on each other."""
+
 METHODS: dict[str, Method] = HATCHET_METHODS | TREADLE_METHODS
-"""All of them, by path."""
+"""All that workers and clients call, by path."""

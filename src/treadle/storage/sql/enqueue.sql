@@ -23,19 +23,19 @@ JOIN treadle.task t ON t.tenant_id = $1::integer AND t.id = q.task_id
 ORDER BY q.rank, q.position;
 
 -- name: filled_queues :many
--- Every queue that holds at least one item, found by skipping from queue to queue along the index.
+-- Every queue of a tenant that holds at least one item, found by skipping from queue to queue along the index.
 WITH RECURSIVE filled AS (
-    (SELECT tenant_id, queue_id FROM treadle.queue_item ORDER BY tenant_id, queue_id LIMIT 1)
+    (SELECT tenant_id, queue_id FROM treadle.queue_item WHERE tenant_id = $1::integer ORDER BY queue_id LIMIT 1)
     UNION ALL
     SELECT n.tenant_id, n.queue_id
     FROM filled f
     CROSS JOIN LATERAL (
         SELECT q.tenant_id, q.queue_id FROM treadle.queue_item q
-        WHERE (q.tenant_id, q.queue_id) > (f.tenant_id, f.queue_id)
-        ORDER BY q.tenant_id, q.queue_id LIMIT 1
+        WHERE q.tenant_id = f.tenant_id AND q.queue_id > f.queue_id
+        ORDER BY q.queue_id LIMIT 1
     ) n
 )
-SELECT tenant_id, queue_id FROM filled;
+SELECT queue_id FROM filled;
 
 -- name: next_position :one
 -- Reserve a block of queue positions for this engine; the value is the last of the block.

@@ -1,7 +1,8 @@
 -- name: running_attempts :many
--- Every running attempt with what the scheduler must know of its task.
+-- Every running attempt of these tenants with what the scheduler must know of its task.
 SELECT a.tenant_id, a.task_id, a.attempt, a.worker_id, a.retries_used, a.reassigned, a.assigned_at, a.timeout_at,
        a.started_at, a.slot_released, t.version, t.step, t.priority, t.metadata, t.parent_id, t.child_index, t.child_key,
        t.created_at
 FROM treadle.attempt a
-JOIN treadle.task t ON t.tenant_id = a.tenant_id AND t.id = a.task_id;
+JOIN treadle.task t ON t.tenant_id = a.tenant_id AND t.id = a.task_id
+WHERE a.tenant_id = ANY ($1::integer[]);

@@ -10,7 +10,9 @@ FROM unnest($1::text::integer[], $2::text::uuid[], $3::text::integer[], $4::text
 -- Take the timers that are due at $1, earliest first, at most $2.
 WITH due AS (
     DELETE FROM treadle.timer r
-    USING (SELECT tenant_id, task_id FROM treadle.timer WHERE due_at <= $1::timestamptz ORDER BY due_at LIMIT $2::integer) d
+    USING (SELECT tenant_id, task_id FROM treadle.timer
+           WHERE due_at <= $1::timestamptz AND tenant_id = ANY ($4::integer[])
+           ORDER BY due_at LIMIT $2::integer) d
     WHERE r.tenant_id = d.tenant_id AND r.task_id = d.task_id
     RETURNING r.tenant_id, r.task_id, r.attempt, r.retries_used, r.reassigned, r.due_at
 )
@@ -22,5 +24,5 @@ JOIN treadle.task t ON t.tenant_id = d.tenant_id AND t.id = d.task_id
 ORDER BY d.due_at;
 
 -- name: next_due :one
--- When the earliest timer is due.
-SELECT min(due_at) AS due_at FROM treadle.timer;
+-- When the earliest timer of these tenants is due.
+SELECT min(due_at) AS due_at FROM treadle.timer WHERE tenant_id = ANY ($1::integer[]);

@@ -1,0 +1,186 @@
+"""The door behind which every command finds its owner: this engine's loop, another engine, or a table."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from treadle.bus.link import Link
+from treadle.engine.commands import Command, Trigger, WorkerJoined, tenant_of
+from treadle.model.errors import TreadleError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from treadle.bus.direct import DirectIntake
+    from treadle.engine.catalog import Catalog
+    from treadle.engine.inbox import Inbox
+    from treadle.engine.ports import Ended
+
+_log = structlog.get_logger()
+
+_OWNER_WITHIN = 10.0
+_LOOK_AGAIN = 0.1
+
+
+class Router:
+    """Passes commands on.
+
+    Args:
+        inbox: this engine's loop; None for a process that does not schedule.
+        owned: whether this engine owns a tenant.
+        owner: the address of the other engine that owns a tenant; None when nobody is known to.
+        direct: stores triggers for owners elsewhere.
+        catalog: registered task kinds.
+        tell_ended: told of runs that have ended elsewhere.
+        token: what engines show each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox | None,
+        owned: Callable[[int], bool],
+        owner: Callable[[int], str | None],
+        direct: DirectIntake,
+        catalog: Catalog,
+        tell_ended: Callable[[list[Ended]], None],
+        token: str,
+    ) -> None:
+        self._inbox = inbox
+        self._owned = owned
+        self._owner = owner
+        self._direct = direct
+        self._catalog = catalog
+        self._tell_ended = tell_ended
+        self._token = token
+        self._links: dict[str, Link] = {}
+        self._closed = False
+        self._held: list[tuple[float, Command]] = []
+        self.on_broken: Callable[[], None] = lambda: None
+        # Asked to look for owners now.
+        self.on_wanted: Callable[[], None] = lambda: None
+
+    # -- the door ------------------------------------------------------------------------------------------------
+
+    def put(self, command: Command) -> None:
+        """Hand a command to its owner.
+
+        Raises:
+            Exhausted: the owner, or this engine, is behind.
+            Unavailable: nobody owns the tenant at the moment, or the owner cannot be reached.
+        """
+        tenant_id = tenant_of(command)
+        if self._owned(tenant_id) and self._inbox is not None:
+            self._inbox.put(command)
+        elif isinstance(command, Trigger):
+            self._direct.put(command)
+        else:
+            self._link(tenant_id).send(command, tenant_id)
+
+    async def put_when_room(self, command: Command) -> None:
+        """As `put`, waiting while the owner is behind, or is being replaced.
+
+        Raises:
+            Unavailable: nobody has owned the tenant for ten seconds, or this engine is stopping.
+        """
+        tenant_id = tenant_of(command)
+        deadline = asyncio.get_running_loop().time() + _OWNER_WITHIN
+        while True:
+            if self._owned(tenant_id) and self._inbox is not None:
+                await self._inbox.put_when_room(command)
+                return
+            try:
+                self._link(tenant_id).send(command, tenant_id)
+            except Unavailable:
+                if self._closed or asyncio.get_running_loop().time() > deadline:
+                    raise
+                self.on_wanted()
+                # Polled, because it happens only while an owner is being replaced.
+                await asyncio.sleep(_LOOK_AGAIN)
+            else:
+                return
+
+    def put_control(self, command: Command) -> None:
+        """Hand on what happened to a worker. A worker that cannot be announced opens its stream again."""
+        tenant_id = tenant_of(command)
+        if self._owned(tenant_id) and self._inbox is not None:
+            self._inbox.put_control(command)
+            return
+        try:
+            self._link(tenant_id).send(command, tenant_id)
+        except Unavailable:
+            # A new tenant, or one whose owner is being replaced: in order, once the owner is known.
+            self._held.append((asyncio.get_running_loop().time() + _OWNER_WITHIN, command))
+            self.on_wanted()
+
+    def release_held(self) -> None:
+        """Hand on what waited for an owner. A worker that waited too long opens its stream again."""
+        held, self._held = self._held, []
+        for deadline, command in held:
+            tenant_id = tenant_of(command)
+            if not self._owned(tenant_id) and not self._owner(tenant_id):
+                if asyncio.get_running_loop().time() < deadline:
+                    self._held.append((deadline, command))
+                elif isinstance(command, WorkerJoined):
+                    command.port.close()
+                continue
+            self.put_control(command)
+
+    def stray(self, command: Command) -> None:
+        """A command that came to the loop of an engine that does not own its tenant any more."""
+        try:
+            if isinstance(command, WorkerJoined):
+                command.port.close()
+            else:
+                self.put(command)
+        except TreadleError as problem:
+            command.fail(problem)
+
+    def await_ends(self, tenant_id: int, task_ids: list[str]) -> None:
+        """Ask the owner of a tenant, when it is another engine, to tell of these ends."""
+        if not self._owned(tenant_id):
+            try:
+                self._link(tenant_id).await_ends(tenant_id, task_ids)
+            except Unavailable:
+                # Asked again when the owner is known.
+                return
+
+    # -- links ---------------------------------------------------------------------------------------------------
+
+    def owners_changed(self) -> None:
+        """End the links to engines that do not own what they were opened for."""
+        for link in list(self._links.values()):
+            if any(self._owner(tenant_id) != link.address for tenant_id in link.tenant_ids):
+                del self._links[link.address]
+                link.cancel()
+
+    async def close(self) -> None:
+        """End every link."""
+        self._closed = True
+        links, self._links = list(self._links.values()), {}
+        for link in links:
+            await link.close()
+
+    def _link(self, tenant_id: int) -> Link:
+        address = self._owner(tenant_id)
+        if not address or self._closed:
+            raise Unavailable("engine", "no engine owns this tenant at the moment; try again")
+        link = self._links.get(address)
+        if link is None:
+            link = self._links[address] = Link(
+                address,
+                token=self._token,
+                catalog=self._catalog,
+                tell_ended=self._tell_ended,
+                broken=self._broken,
+            )
+        return link
+
+    def _broken(self, link: Link) -> None:
+        if self._links.get(link.address) is link:
+            del self._links[link.address]
+        if not self._closed:
+            self.on_broken()

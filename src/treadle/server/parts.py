@@ -1,0 +1,250 @@
+"""The parts of an engine, made and connected; nothing is started here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import treadle
+from treadle.bus.direct import DirectIntake
+from treadle.bus.hints import Hint
+from treadle.bus.router import Router
+from treadle.bus.serve import Links
+from treadle.dispatcher.listen import Listeners
+from treadle.dispatcher.liveness import Liveness
+from treadle.dispatcher.reports import Reports
+from treadle.dispatcher.session import PROTOCOL as SESSION_PROTOCOL
+from treadle.dispatcher.session import Sessions
+from treadle.dispatcher.workers import Workers
+from treadle.engine.catalog import Catalog
+from treadle.engine.inbox import Inbox
+from treadle.engine.running import RunningView
+from treadle.intake.select import Selections
+from treadle.intake.trigger import Triggers
+from treadle.intake.workflows import Workflows
+from treadle.monitor.audience import RunAudience
+from treadle.monitor.follow import RunEvents
+from treadle.monitor.results import Results
+from treadle.monitor.runs import Runs
+from treadle.scheduler.leases import Leases
+from treadle.scheduler.loop import Loop
+from treadle.scheduler.memory import Memory
+from treadle.scheduler.seat import Seat
+from treadle.server.backend import EngineBackend
+from treadle.storage.register import find_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from treadle.engine.running import Running
+    from treadle.runtime.clock import Clock
+    from treadle.server.settings import Settings
+    from treadle.server.tokens import Gate
+    from treadle.storage.database import Database
+    from treadle.wire.serving import Handlers
+
+# What a payload may take of a message: the rest is for names, metadata and framing.
+_MESSAGE_OVERHEAD = 16 * 1024
+
+
+class Parts:
+    """Everything that one process is made of, by its roles.
+
+    Args:
+        settings: all settings.
+        database: the open pool.
+        url: the database, for connections of their own.
+        gate: checks tokens.
+        clock: the time.
+        revive: brings a database of our own back up.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        url: str,
+        gate: Gate,
+        clock: Clock,
+        revive: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self.settings = settings
+        self._database = database
+        self._nothing = Memory()
+        self.catalog = Catalog(database)
+        self.audience = RunAudience(database, self.catalog, self.holds)
+        self.direct = DirectIntake(database, clock)
+        self.seat: Seat | None = None
+        self.loop: Loop | None = None
+        inbox: Inbox | None = None
+        if "scheduler" in settings.roles:
+            self.seat = Seat(url)
+            inbox = Inbox()
+        self.leases = Leases(database, self.seat)
+        self.router = Router(
+            inbox=inbox,
+            owned=self.owns,
+            owner=self._owner,
+            direct=self.direct,
+            catalog=self.catalog,
+            tell_ended=self.audience.tell_ended,
+            token=gate.engine_token(),
+        )
+        self.liveness = Liveness(self.router, database, clock)
+        if self.seat is not None and inbox is not None:
+            self.loop = Loop(
+                self.seat,
+                take_leases=self.leases.take,
+                inbox=inbox,
+                catalog=self.catalog,
+                audience=self.audience,
+                clock=clock,
+                revive=revive,
+                watch=self.watch_absent,
+                stray=self.router.stray,
+            )
+        self.audience.elsewhere = self.router.await_ends
+        self.leases.on_change = self._owners_changed
+        self.router.on_broken = self.leases.look
+        self.router.on_wanted = self.leases.look
+        self._serve(gate, clock)
+
+    def _serve(self, gate: Gate, clock: Clock) -> None:
+        settings, database, router = self.settings, self._database, self.router
+        view = RunningView(self.running)
+        self._listeners = Listeners(
+            inbox=router,
+            database=database,
+            liveness=self.liveness,
+            clock=clock,
+            lost_after=settings.worker_lost_after,
+        )
+        self._sessions = Sessions(
+            inbox=router,
+            database=database,
+            liveness=self.liveness,
+            clock=clock,
+            lost_after=settings.session_lost_after,
+            canary_interval=settings.canary_interval,
+            max_message_bytes=settings.max_message_bytes,
+            version=treadle.__version__,
+        )
+        self._results = Results(self.audience, clock)
+        self._run_events = RunEvents(self.audience, view, clock)
+        self._links = Links(
+            inbox=router,
+            audience=self.audience,
+            owned=self.owns,
+            met=self.liveness.forget,
+            missed=lambda worker_id, tenant_id: self.liveness.watch(worker_id, tenant_id, settings.session_lost_after),
+        )
+        selections = Selections(inbox=router, database=database)
+        by_role = {
+            "intake": (
+                Workflows(database=database, catalog=self.catalog, clock=clock),
+                Triggers(
+                    inbox=router,
+                    catalog=self.catalog,
+                    clock=clock,
+                    max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD,
+                    database=database,
+                    alive=self.holds,
+                ),
+                selections,
+            ),
+            "dispatcher": (
+                Workers(database=database, liveness=self.liveness, listeners=self._listeners, clock=clock),
+                self._listeners,
+                Reports(router, view, database),
+                self._sessions,
+            ),
+            "monitor": (
+                self._results,
+                self._run_events,
+                Runs(database=database, catalog=self.catalog, clock=clock),
+            ),
+            "scheduler": (self._links,),
+        }
+        self.handlers: Handlers = {}
+        for role, served in by_role.items():
+            if role in settings.roles:
+                for part in served:
+                    self.handlers |= part.handlers()
+        self.backend = EngineBackend(
+            version=treadle.__version__,
+            database=database,
+            gate=gate,
+            inbox=router,
+            liveness=self.liveness,
+            selections=selections,
+            running=self.running,
+            clock=clock,
+        )
+
+    # -- what the parts ask each other ---------------------------------------------------------------------------
+
+    @property
+    def memory(self) -> Memory:
+        """What the loop holds; nothing when this process does not schedule."""
+        return self._nothing if self.loop is None else self.loop.memory
+
+    def running(self) -> Running:
+        """The attempts that run, of the tenants owned here."""
+        return self.memory.running
+
+    def holds(self, tenant_id: int, task_id: str) -> bool:
+        """Whether the loop holds a run in memory."""
+        return self.memory.holds(tenant_id, task_id)
+
+    def owns(self, tenant_id: int) -> bool:
+        """Whether this engine schedules a tenant."""
+        return tenant_id in self.memory.tenant_ids
+
+    def _owner(self, tenant_id: int) -> str | None:
+        owner = self.leases.owner(tenant_id)
+        return None if owner is None else owner.address
+
+    async def own(self, tenant_ids: set[int]) -> None:
+        """Let the loop own exactly these tenants."""
+        if self.loop is not None:
+            await self.loop.own(tenant_ids)
+            self.router.release_held()
+            if not self.leases.alone:
+                # A hint may have been lost.
+                self.loop.arrived()
+
+    def _owners_changed(self) -> None:
+        self.router.owners_changed()
+        self.router.release_held()
+        self.audience.look_again()
+
+    def heard(self, hint: Hint) -> None:
+        """Another engine has something to say."""
+        if hint.runs is not None and self.loop is not None:
+            self.loop.arrived(hint.runs)
+        if hint.workflows is not None:
+            self.catalog.forget(hint.workflows)
+        if hint.leases:
+            self.leases.look()
+        if hint.missed:
+            self.catalog.forget(None)
+            self.leases.look()
+
+    async def watch_absent(self, workers: dict[str, int]) -> None:
+        """Workers that run something, but have no stream at the owner, have this long to come back."""
+        for worker_id, tenant_id in workers.items():
+            if self.liveness.last_seen(worker_id) is not None:
+                continue
+            async with self._database.connection() as conn:
+                row = await find_worker(conn, tenant_id=tenant_id, id=worker_id)
+            session = row is not None and row.protocol == SESSION_PROTOCOL
+            self.liveness.watch(
+                worker_id,
+                tenant_id,
+                self.settings.session_lost_after if session else self.settings.worker_lost_after,
+            )
+
+    def close_streams(self) -> None:
+        """The engine is stopping: every stream ends."""
+        for part in (self._sessions, self._listeners, self._results, self._run_events, self._links):
+            part.close()

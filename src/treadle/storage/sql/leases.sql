@@ -1,0 +1,60 @@
+-- name: enlist :exec
+-- A new engine, told apart from all others by its id and by the backend that writes for it.
+INSERT INTO treadle.engine (id, address, schedules, writer_pid, writer_since, heartbeat_at)
+SELECT $1::uuid, $2::text, $3::boolean, a.pid, a.backend_start, clock_timestamp()
+FROM pg_stat_activity a
+WHERE a.pid = pg_backend_pid();
+
+-- name: beat :one
+-- A heartbeat; false when the engine has been superseded.
+WITH beaten AS (
+    UPDATE treadle.engine SET heartbeat_at = clock_timestamp() WHERE id = $1::uuid RETURNING 1
+)
+SELECT EXISTS (SELECT 1 FROM beaten) AS alive;
+
+-- name: silence :many
+-- End the writers of engines that have been silent for longer than $1 seconds, so that a transaction of theirs cannot
+-- outlive their right. An engine whose writer is gone has nothing to end.
+SELECT e.id, CASE WHEN a.pid IS NOT NULL THEN pg_terminate_backend(a.pid) END AS ended
+FROM treadle.engine e
+LEFT JOIN pg_stat_activity a ON a.pid = e.writer_pid AND a.backend_start = e.writer_since
+WHERE e.id <> $2::uuid
+  AND (a.pid IS NULL OR e.heartbeat_at < clock_timestamp() - make_interval(secs => $1::float8));
+
+-- name: bury :many
+-- Take away the rows of silent engines, and with them their leases.
+WITH dead AS (
+    DELETE FROM treadle.engine WHERE id = ANY ($1::uuid[]) RETURNING id
+)
+UPDATE treadle.lease l SET engine_id = NULL FROM dead d WHERE l.engine_id = d.id RETURNING l.tenant_id;
+
+-- name: engines :many
+-- Who lives.
+SELECT id, address, schedules FROM treadle.engine ORDER BY id;
+
+-- name: leases :many
+-- Every tenant and its owner, if it has one.
+SELECT t.id AS tenant_id, l.engine_id, coalesce(l.epoch, 0) AS epoch
+FROM treadle.tenant t
+LEFT JOIN treadle.lease l ON l.tenant_id = t.id
+ORDER BY t.id;
+
+-- name: claim :many
+-- Take tenants that have no owner; returns those that are ours now.
+INSERT INTO treadle.lease AS l (tenant_id, engine_id, epoch)
+SELECT tenant_id, $1::uuid, 1 FROM unnest($2::integer[]) AS t (tenant_id)
+ON CONFLICT (tenant_id) DO UPDATE SET engine_id = excluded.engine_id, epoch = l.epoch + 1
+WHERE l.engine_id IS NULL
+RETURNING l.tenant_id, l.epoch;
+
+-- name: release :exec
+-- Give tenants up.
+UPDATE treadle.lease SET engine_id = NULL WHERE engine_id = $1::uuid AND tenant_id = ANY ($2::integer[]);
+
+-- name: leave :exec
+-- An engine that stops in good order takes its row away itself.
+DELETE FROM treadle.engine WHERE id = $1::uuid;
+
+-- name: hint :exec
+-- Tell the other engines that something has changed for a tenant. A lost hint costs one sweep, never a task.
+SELECT pg_notify('treadle', $1::text);
