@@ -65,5 +65,5 @@ def blob(values: Sequence[bytes | None]) -> Blob:
     """A bytea column."""
     lengths = [-1 if value is None else len(value) for value in values]
     sizes = [max(length, 0) for length in lengths]
-    starts = accumulate(sizes[:-1], initial=1)
+    starts = list(accumulate(sizes, initial=1))[:-1]
     return Blob(b"".join([value for value in values if value]), numbers(starts), numbers(lengths))

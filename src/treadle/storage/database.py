@@ -28,12 +28,16 @@ _UNREACHABLE = (
     TimeoutError,
 )
 
+# ValueError: the driver's answer to a URL that it cannot read.
+_CANNOT_CONNECT = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError)
+
 
 def is_connection_problem(error: BaseException) -> bool:
     """Whether Postgres is gone, restarting or out of room, so that trying again later can help."""
     if isinstance(error, asyncpg.InterfaceError):
         # The driver's name for misuse as well as for a connection that has ended: only the latter passes.
-        return not isinstance(error, ValueError) and "clos" in str(error)
+        text = str(error)
+        return not isinstance(error, ValueError) and ("clos" in text or "released back to the pool" in text)
     return isinstance(error, _UNREACHABLE)
 
 
@@ -56,7 +60,7 @@ async def connect(url: str, *, name: str) -> asyncpg.Connection[asyncpg.Record]:
             command_timeout=_COMMAND_TIMEOUT,
             server_settings={"application_name": name, "jit": "off"},
         )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as problem:
+    except _CANNOT_CONNECT as problem:
         raise Unavailable("database", f"cannot connect: {problem}") from problem
 
 
@@ -74,8 +78,14 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
-        """Connect; idempotent."""
-        if self._pool is None:
+        """Connect; idempotent.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        if self._pool is not None:
+            return
+        try:
             self._pool = await asyncpg.create_pool(
                 self.url,
                 min_size=1,
@@ -86,6 +96,8 @@ class Database:
                 command_timeout=_COMMAND_TIMEOUT,
                 server_settings={"application_name": "treadle", "jit": "off"},
             )
+        except _CANNOT_CONNECT as problem:
+            raise Unavailable("database", f"cannot connect: {problem}") from problem
 
     async def close(self) -> None:
         """Return every connection."""
