@@ -16,6 +16,8 @@ BY_TIME = ("event_log",)
 DAYS_AHEAD = 7
 # Ids may lie a day back (a client's clock, a run that began before midnight): yesterday has its partition too.
 _DAYS_BACK = 1
+# Engines that make partitions wait for each other: IF NOT EXISTS fails when two create the same table at once.
+_LOCK = 7_283_401_003
 
 
 async def ensure_partitions(conn: Conn, *, today: date | None = None) -> list[str]:
@@ -30,26 +32,30 @@ async def ensure_partitions(conn: Conn, *, today: date | None = None) -> list[st
     """
     first = (today or datetime.fromtimestamp(time.time(), UTC).date()) - timedelta(days=_DAYS_BACK)
     days = [first + timedelta(days=n) for n in range(_DAYS_BACK + DAYS_AHEAD + 1)]
-    existing = {
-        row["relname"]
-        for row in await conn.fetch(
-            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'treadle'"
-        )
-    }
-    made = []
-    for table in (*BY_ID, *BY_TIME):
-        for day in days:
-            name = f"{table}_{day:%Y%m%d}"
-            if name in existing:
-                continue
+    wanted = {f"{table}_{day:%Y%m%d}": (table, day) for table in (*BY_ID, *BY_TIME) for day in days}
+    if wanted.keys() <= await _tables(conn):
+        return []
+    await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
+    try:
+        existing = await _tables(conn)
+        made = [name for name in wanted if name not in existing]
+        for name in made:
+            table, day = wanted[name]
             low, high = _bounds(table, day)
-            # Two engines may both find it missing: IF NOT EXISTS settles it. The values are our own, never a caller's.
+            # The values are our own, never a caller's.
             await conn.execute(
-                f"CREATE TABLE IF NOT EXISTS treadle.{name} PARTITION OF treadle.{table} "
-                f"FOR VALUES FROM ('{low}') TO ('{high}')"
+                f"CREATE TABLE treadle.{name} PARTITION OF treadle.{table} FOR VALUES FROM ('{low}') TO ('{high}')"
             )
-            made.append(name)
+    finally:
+        await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK)
     return made
+
+
+async def _tables(conn: Conn) -> set[str]:
+    rows = await conn.fetch(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'treadle'"
+    )
+    return {row["relname"] for row in rows}
 
 
 def _bounds(table: str, day: date) -> tuple[str, str]:
