@@ -38,8 +38,8 @@ from treadle.model.definition import TaskDefinition, WorkflowDefinition
 from treadle.model.ids import new_id
 from treadle.model.states import EventKind, RunStatus
 from treadle.runtime.clock import VirtualClock
-from treadle.scheduler.seat import Seat
 from treadle.scheduler.loop import ROWS_AT_ONCE, Loop
+from treadle.scheduler.seat import Seat
 from treadle.storage.database import Database
 from treadle.storage.read import RunRow, ended_runs, run_rows
 

@@ -15,10 +15,8 @@ from treadle.engine.commands import Trigger
 from treadle.model.errors import Exhausted, Unavailable
 from treadle.model.ids import id_at
 from treadle.model.states import RunStatus
-from treadle.scheduler import loop as loop_module
 from treadle.scheduler.ledger import ASSIGN_AT_ONCE
 from treadle.storage.database import Conn
-from treadle.storage.seat import try_take_seat
 
 KILL = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -322,30 +320,11 @@ async def test_connections_killed_in_the_middle_of_load_lose_and_double_nothing(
     assert engine.audience.looked_again >= 1
 
 
-async def test_the_seat_is_for_one_and_free_when_its_holder_goes(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries: list[bool] = []
-
-    async def spy(conn: Conn) -> bool:
-        tries.append(await try_take_seat(conn))
-        return tries[-1]
-
-    monkeypatch.setattr(loop_module, "try_take_seat", spy)
-    second = Engine(engine.url)
-    taking = asyncio.create_task(second.loop.take_seat())
-    await eventually(lambda: assert_equal(tries, [False]))
-    await engine.loop.close()
-    await asyncio.wait_for(taking, 5)
-    assert tries[-1]
-    await second.loop.close()
-
-
 async def test_a_database_out_of_reach_is_said_at_the_start(postgres_url: str) -> None:
     del postgres_url
     engine = Engine("postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(Unavailable):
-        await engine.loop.take_seat()
+        await engine.loop.open()
 
 
 async def test_memory_that_disagrees_with_the_tables_is_loaded_anew(engine: Engine) -> None:

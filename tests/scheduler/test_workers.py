@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.engine.harness import Engine, FakeWorker, completed, started
+from tests.engine.harness import TENANT, Engine, FakeWorker, completed, started
 from treadle.engine.commands import Redeliver, WorkerChanged
 from treadle.engine.ports import StopReason
 from treadle.model.ids import id_at
 
 
 async def change(engine: Engine, worker: FakeWorker, *, available: bool, pulse: bool = False) -> None:
-    engine.inbox.put_control(WorkerChanged(worker.worker_id, None, available=available, pulse=pulse))
+    engine.inbox.put_control(WorkerChanged(TENANT, worker.worker_id, None, available=available, pulse=pulse))
     await engine.settle()
 
 
@@ -119,8 +119,8 @@ async def test_what_never_began_is_sent_again_once_where_the_worker_cannot_say(e
     [later] = await engine.start(kind)
     assert again.take() == [(later, 1)]
     await engine.report(again, started=started([(begun, 1)], engine.clock.now()))
-    engine.inbox.put_control(Redeliver(worker.worker_id, again, opened_at))
-    engine.inbox.put_control(Redeliver(worker.worker_id, worker, opened_at))
+    engine.inbox.put_control(Redeliver(TENANT, worker.worker_id, again, opened_at))
+    engine.inbox.put_control(Redeliver(TENANT, worker.worker_id, worker, opened_at))
     engine.ask_report(again, completed=completed([(ended, 1)]))
     await engine.settle()
     assert again.keys == [(unbegun, 1)]

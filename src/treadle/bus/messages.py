@@ -92,7 +92,9 @@ def _report(report: Report) -> pb.Report:
             for e in report.failed
         ],
         handed_back=[pb.Attempt(task_id=task_id, attempt=attempt) for task_id, attempt in report.handed_back],
+        lost=[pb.Attempt(task_id=task_id, attempt=attempt) for task_id, attempt in report.lost],
         stopped=[pb.Attempt(task_id=task_id, attempt=attempt) for task_id, attempt in report.stopped],
+        running=[pb.Attempt(task_id=task_id, attempt=attempt) for task_id, attempt in report.running],
         logs=[
             pb.LogLine(
                 task_id=e.task_id, attempt=e.attempt, at=e.at, level=e.level, message=e.message, metadata=e.metadata
@@ -128,7 +130,9 @@ def fill_report(message: pb.Report, report: Report) -> None:
         for e in message.failed
     ]
     report.handed_back = [(e.task_id, e.attempt) for e in message.handed_back]
+    report.lost = [(e.task_id, e.attempt) for e in message.lost]
     report.stopped = [(e.task_id, e.attempt) for e in message.stopped]
+    report.running = [(e.task_id, e.attempt) for e in message.running]
     report.logs = [
         LogLine(e.task_id, e.attempt, e.at, e.level, e.message, e.metadata if e.HasField("metadata") else None)
         for e in message.logs

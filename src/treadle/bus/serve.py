@@ -214,6 +214,13 @@ class Links:
                     lambda done: _settle(done, number, peer, lambda _value: pb.Answer(number=number))
                 )
                 return ReleaseSlot(tenant_id, request.release, released)
+            case _:
+                return self._worker_command(request, peer)
+
+    def _worker_command(self, request: pb.Request, peer: Peer) -> Command:
+        """What happened to a worker that is connected to the other engine."""
+        tenant_id = request.tenant_id
+        match request.WhichOneof("request"):
             case "joined":
                 return self._joined(request.joined, tenant_id, peer)
             case "changed":

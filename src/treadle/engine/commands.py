@@ -104,7 +104,7 @@ class Trigger(Command):
 
     def split(self) -> list[Command]:
         """Two halves whose answers are put together again."""
-        if len(self.tasks) < 2:  # noqa: PLR2004 - a pair at least
+        if len(self.tasks) < 2:
             return []
         middle = len(self.tasks) // 2
         halves: list[list[str | BaseException] | None] = [None, None]
@@ -139,7 +139,11 @@ class Report(Command):
     completed: Sequence[Completed] = ()
     failed: Sequence[Failed] = ()
     handed_back: Sequence[AttemptKey] = ()
+    # Attempts that died with a process of the worker, while the worker itself lives on.
+    lost: Sequence[AttemptKey] = ()
     stopped: Sequence[AttemptKey] = ()
+    # Attempts that the worker says it runs, and that may not be current.
+    running: Sequence[AttemptKey] = ()
     logs: Sequence[LogLine] = ()
     # Whether a start must be stored at once, because the worker cannot tell later what it runs.
     keep_starts: bool = False
@@ -149,11 +153,12 @@ class Report(Command):
     @property
     def size(self) -> int:
         """How many reports."""
-        return len(self.started) + len(self.completed) + len(self.failed) + len(self.handed_back) + len(self.logs)
+        lists = (self.started, self.completed, self.failed, self.handed_back, self.lost, self.logs)
+        return sum(len(entries) for entries in lists)
 
     def split(self) -> list[Command]:
         """One command per report."""
-        if self.size < 2:  # noqa: PLR2004 - a pair at least
+        if self.size < 2:
             return []
         base = {
             "tenant_id": self.tenant_id,
@@ -164,11 +169,13 @@ class Report(Command):
         }
         parts: list[Command] = [
             Report(**base, **{name: [entry]})  # type: ignore[arg-type]  # the fields of this very class
-            for name in ("logs", "started", "completed", "failed", "handed_back")
+            for name in ("logs", "started", "completed", "failed", "handed_back", "lost")
             for entry in getattr(self, name)
         ]
-        if self.stopped:
-            parts.append(Report(self.tenant_id, self.worker_id, self.answer, stopped=self.stopped))
+        if self.stopped or self.running:
+            parts.append(
+                Report(self.tenant_id, self.worker_id, self.answer, stopped=self.stopped, running=self.running)
+            )
         return parts
 
     def fail(self, error: BaseException) -> None:

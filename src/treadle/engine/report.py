@@ -19,55 +19,96 @@ if TYPE_CHECKING:
 
 def apply(report: Report, running: Running, batch: Batch) -> None:
     """Carry out a report. Whatever in it speaks of a superseded, ended or foreign attempt changes nothing."""
-    tenant_id = report.tenant_id
-    worker_id = report.worker_id
-
-    def current(task_id: str, number: int) -> Attempt | None:
-        attempt = running.current(tenant_id, task_id, number)
-        return attempt if attempt is None or worker_id in ("", attempt.worker_id) else None
-
-    settled: list[AttemptKey] = []
-    stale: list[Stale] = []
+    reading = _Reading(report, running, batch)
     # Lines of an attempt that is not current are dropped: its code should have stopped.
     batch.logs.extend(
-        (tenant_id, line) for line in report.logs if report.late_logs or current(line.task_id, line.attempt) is not None
+        (report.tenant_id, line)
+        for line in report.logs
+        if report.late_logs or reading.current(line.task_id, line.attempt) is not None
     )
-    for started in report.started:
-        attempt = current(started.task_id, started.attempt)
-        if attempt is None:
-            stale.append(Stale(started.task_id, started.attempt, StopReason.SUPERSEDED))
-        else:
-            start(attempt, started.started_at, batch, keep=report.keep_starts)
-    for done in report.completed:
-        attempt = current(done.task_id, done.attempt)
-        settled.append((done.task_id, done.attempt))
-        if attempt is None:
-            stale.append(Stale(done.task_id, done.attempt, StopReason.SUPERSEDED))
-        else:
-            complete(attempt, done.output, done.started_at, running, batch)
-    for failed in report.failed:
-        attempt = current(failed.task_id, failed.attempt)
-        settled.append((failed.task_id, failed.attempt))
-        if attempt is None:
-            stale.append(Stale(failed.task_id, failed.attempt, StopReason.SUPERSEDED))
-            continue
-        if attempt.started_at is None and failed.started_at is not None:
-            attempt.started_at = min(max(failed.started_at, attempt.assigned_at), batch.now)
-        fail(
-            attempt,
-            failed.error,
-            running,
-            batch,
-            should_not_retry=failed.should_not_retry,
-            retry_after=failed.retry_after,
-        )
-    for task_id, number in report.handed_back:
-        attempt = current(task_id, number)
-        settled.append((task_id, number))
-        if attempt is not None:
-            lose(attempt, running, batch, handed_back=True)
-    for task_id, number in report.stopped:
-        attempt = running.settle_stopped(worker_id, task_id, number)
-        if attempt is not None:
-            batch.freed.append((attempt.worker_id, attempt.kind.slots))
-    batch.after.append(lambda: report.answer(settled, stale, None))
+    reading.starts()
+    reading.completions()
+    reading.failures()
+    reading.returns()
+    reading.doubts()
+    batch.after.append(lambda: report.answer(reading.settled, reading.stale, None))
+
+
+class _Reading:
+    """One report on its way into a commit."""
+
+    __slots__ = ("batch", "report", "running", "settled", "stale")
+
+    def __init__(self, report: Report, running: Running, batch: Batch) -> None:
+        self.report = report
+        self.running = running
+        self.batch = batch
+        self.settled: list[AttemptKey] = []
+        self.stale: list[Stale] = []
+
+    def current(self, task_id: str, number: int) -> Attempt | None:
+        """The attempt, if it is current and the reporting worker's."""
+        attempt = self.running.current(self.report.tenant_id, task_id, number)
+        return attempt if attempt is None or self.report.worker_id in ("", attempt.worker_id) else None
+
+    def superseded(self, task_id: str, number: int) -> None:
+        """Tell the worker that this attempt is not its own any more."""
+        self.stale.append(Stale(task_id, number, StopReason.SUPERSEDED))
+
+    def starts(self) -> None:
+        for started in self.report.started:
+            attempt = self.current(started.task_id, started.attempt)
+            if attempt is None:
+                self.superseded(started.task_id, started.attempt)
+            else:
+                start(attempt, started.started_at, self.batch, keep=self.report.keep_starts)
+
+    def completions(self) -> None:
+        for done in self.report.completed:
+            self.settled.append((done.task_id, done.attempt))
+            attempt = self.current(done.task_id, done.attempt)
+            if attempt is None:
+                self.superseded(done.task_id, done.attempt)
+            else:
+                complete(attempt, done.output, done.started_at, self.running, self.batch)
+
+    def failures(self) -> None:
+        for failed in self.report.failed:
+            self.settled.append((failed.task_id, failed.attempt))
+            attempt = self.current(failed.task_id, failed.attempt)
+            if attempt is None:
+                self.superseded(failed.task_id, failed.attempt)
+                continue
+            if attempt.started_at is None and failed.started_at is not None:
+                attempt.started_at = min(max(failed.started_at, attempt.assigned_at), self.batch.now)
+            fail(
+                attempt,
+                failed.error,
+                self.running,
+                self.batch,
+                should_not_retry=failed.should_not_retry,
+                retry_after=failed.retry_after,
+            )
+
+    def returns(self) -> None:
+        """Attempts that are given back, and slots that came free after a stop."""
+        for task_id, number in self.report.handed_back:
+            attempt = self.current(task_id, number)
+            self.settled.append((task_id, number))
+            if attempt is not None:
+                lose(attempt, self.running, self.batch, handed_back=True)
+        for task_id, number in self.report.lost:
+            attempt = self.current(task_id, number)
+            self.settled.append((task_id, number))
+            if attempt is not None:
+                lose(attempt, self.running, self.batch, handed_back=False)
+        for task_id, number in self.report.stopped:
+            attempt = self.running.settle_stopped(self.report.worker_id, task_id, number)
+            if attempt is not None:
+                self.batch.freed.append((attempt.worker_id, attempt.kind.slots))
+
+    def doubts(self) -> None:
+        """Attempts that the worker runs, although they may have gone elsewhere."""
+        for task_id, number in self.report.running:
+            if self.current(task_id, number) is None:
+                self.superseded(task_id, number)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from treadle.wire.ids import checked_id
-from treadle.engine.ports import Ended, Happening
 from treadle.model.errors import InvalidInput, NotFound, Unsupported
 from treadle.model.states import EventKind, RunStatus
 from treadle.wire.convert import hatchet_time
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
 from treadle.wire.gen.hatchet import events_pb2
+from treadle.wire.ids import checked_id
 
 if TYPE_CHECKING:
+    from treadle.engine.ports import Ended, Happening
     from treadle.engine.running import RunningView
     from treadle.monitor.audience import RunAudience
     from treadle.runtime.clock import Clock

@@ -102,10 +102,7 @@ class Slots:
     def fits(self, need: tuple[tuple[str, int], ...]) -> bool:
         """Whether every wanted unit is free."""
         free = self.free
-        for slot_type, units in need:
-            if free.get(slot_type, 0) < units:
-                return False
-        return True
+        return all(free.get(slot_type, 0) >= units for slot_type, units in need)
 
     def take(self, need: tuple[tuple[str, int], ...]) -> None:
         """Occupy units."""

@@ -171,6 +171,18 @@ class Ledger:
         return chosen
 
     async def _write(self, batch: Batch, chosen: list[Attempt], queued: list[Attempt], conn: Conn) -> None:
+        """Write what has changed; what has not costs nothing."""
+        await self._write_runs(batch, conn)
+        if chosen:
+            await assign.load_missing_inputs(chosen, conn)
+            await assign.write(chosen, batch, conn)
+        if queued:
+            await enqueue.write(queued, conn)
+        await self._write_notes(batch, conn)
+
+    @staticmethod
+    async def _write_runs(batch: Batch, conn: Conn) -> None:
+        """Attempts that ended and what became of their runs; runs that are new."""
         if batch.ended:
             await finish.write_ended(batch.ended, conn)
         if batch.created:
@@ -179,11 +191,10 @@ class Ledger:
             await finish.write_results(batch, conn)
         if batch.waiting:
             await fail.write_waiting(batch.waiting, conn)
-        if chosen:
-            await assign.load_missing_inputs(chosen, conn)
-            await assign.write(chosen, batch, conn)
-        if queued:
-            await enqueue.write(queued, conn)
+
+    @staticmethod
+    async def _write_notes(batch: Batch, conn: Conn) -> None:
+        """What running attempts changed about themselves, and what is told about all of it."""
         if batch.started:
             await start.write(batch.started, conn)
         if batch.deadlines or batch.slots_released:

@@ -117,7 +117,8 @@ class Loop:
                 await self._wait()
                 commands = self._inbox.take(ROWS_AT_ONCE)
             if self._to_own is not None:
-                await self._change_hands()
+                to_own, self._to_own = self._to_own, None
+                await self._change_hands(*to_own)
             commands = await self._process(self._ours(commands))
 
     def stop(self) -> None:
@@ -210,11 +211,8 @@ class Loop:
         _log.info("took a seat again", tries=tries, tenants=len(self._memory.tenant_ids))
         self._audience.look_again()
 
-    async def _change_hands(self) -> None:
+    async def _change_hands(self, tenant_ids: set[int], done: asyncio.Future[None]) -> None:
         """Own other tenants from now on."""
-        assert self._to_own is not None
-        tenant_ids, done = self._to_own
-        self._to_own = None
         _log.info("tenants change hands", before=self._memory.tenant_ids, now=sorted(tenant_ids))
         try:
             await self._reload(tenant_ids)

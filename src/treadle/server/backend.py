@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, cast
 from treadle.api.backend import Principal, RunSelection, SlotView, WorkerView
 from treadle.engine.commands import WorkerChanged
 from treadle.model.errors import NotFound
-from treadle.model.states import RunStatus
 from treadle.runtime.clock import moment
 from treadle.storage import register as workers
 from treadle.storage.read import RunFilter, run_rows
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from treadle.engine.inbox import Door
     from treadle.engine.running import Running
     from treadle.intake.select import Selections
+    from treadle.model.states import RunStatus
     from treadle.runtime.clock import Clock
     from treadle.server.tokens import Gate
     from treadle.storage.database import Database
@@ -44,7 +44,9 @@ class EngineBackend:
         selections: Selections,
         running: Callable[[], Running],
         clock: Clock,
+        warning: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._warning = warning
         self.version = version
         self.ready = False
         self._database = database
@@ -59,6 +61,10 @@ class EngineBackend:
     def why_not_ready(self) -> str | None:
         """Why this process cannot take work now."""
         return None if self.ready else "starting, or waiting for another engine to leave"
+
+    def warning(self) -> str | None:
+        """What somebody should look at soon, although this process takes work."""
+        return self._warning()
 
     async def authenticate(self, token: str) -> Principal:
         """The caller behind a token."""

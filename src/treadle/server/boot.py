@@ -52,12 +52,11 @@ async def run_engine(settings: Settings) -> None:
     try:
         write_ready(settings, info)
         _log.info("ready", grpc=engine.grpc_address, http=engine.http_url)
-        assert engine.failed is not None
-        failed = engine.failed
-        failed.add_done_callback(lambda _: stopping.set())
-        await stop
-        if failed.done():
-            failed.result()
+        broken = asyncio.create_task(engine.broken.wait())
+        await asyncio.wait({stop, broken}, return_when=asyncio.FIRST_COMPLETED)
+        broken.cancel()
+        if engine.error is not None:
+            raise engine.error
     finally:
         stop.cancel()
         remove_ready(settings, info)

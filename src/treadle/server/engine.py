@@ -12,7 +12,6 @@ import structlog
 from treadle.api.app import create_app
 from treadle.api.serve import HttpServer
 from treadle.bus.hints import hear
-from treadle.janitor.partitions import keep_partitions
 from treadle.model.errors import Unavailable
 from treadle.runtime.clock import SystemClock
 from treadle.server.grpc import build_server
@@ -51,7 +50,9 @@ class RunningEngine:
         self.settings = settings
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
-        self.failed: asyncio.Future[None] | None = None
+        # Set once a part has failed, which ends the engine as a whole.
+        self.broken = asyncio.Event()
+        self.error: BaseException | None = None
         self.database_url = ""
         self.grpc_address = ""
         self.http_url = ""
@@ -68,9 +69,6 @@ class RunningEngine:
 
     async def start(self) -> None:
         """Start every part; returns when the engine takes work."""
-        self.failed = asyncio.get_running_loop().create_future()
-        # Nobody may be waiting for it.
-        self.failed.add_done_callback(lambda future: future.cancelled() or future.exception())
         try:
             await self._start()
         except BaseException:
@@ -106,7 +104,7 @@ class RunningEngine:
             ("direct intake", parts.direct.run()),
             ("leases", parts.leases.run(parts.own)),
             ("hints", hear(self.database_url, heard=parts.heard)),
-            *((("partitions", keep_partitions(database, self._clock)),) if "janitor" in settings.roles else ()),
+            ("partitions", parts.partitions.run()),
         ):
             self._stack.push_async_callback(cancel, self._spawn(name, coroutine))
         self._stack.push_async_callback(parts.router.close)
@@ -173,8 +171,8 @@ class RunningEngine:
             if task.cancelled() or (error := task.exception()) is None:
                 return
             _log.critical("a part of the engine failed", part=name, error=repr(error), exc_info=error)
-            if self.failed is not None and not self.failed.done():
-                self.failed.set_exception(error)
+            self.error = self.error or error
+            self.broken.set()
 
         task.add_done_callback(done)
         return task

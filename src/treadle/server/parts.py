@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import treadle
 from treadle.bus.direct import DirectIntake
-from treadle.bus.hints import Hint
 from treadle.bus.router import Router
 from treadle.bus.serve import Links
 from treadle.dispatcher.listen import Listeners
@@ -21,6 +20,7 @@ from treadle.engine.running import RunningView
 from treadle.intake.select import Selections
 from treadle.intake.trigger import Triggers
 from treadle.intake.workflows import Workflows
+from treadle.janitor.partitions import Partitions
 from treadle.monitor.audience import RunAudience
 from treadle.monitor.follow import RunEvents
 from treadle.monitor.results import Results
@@ -35,6 +35,7 @@ from treadle.storage.register import find_worker
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from treadle.bus.hints import Hint
     from treadle.engine.running import Running
     from treadle.runtime.clock import Clock
     from treadle.server.settings import Settings
@@ -107,6 +108,9 @@ class Parts:
         self.leases.on_change = self._owners_changed
         self.router.on_broken = self.leases.look
         self.router.on_wanted = self.leases.look
+        self.partitions = Partitions(
+            database, clock, tends="janitor" in settings.roles, retention_days=settings.retention_days
+        )
         self._serve(gate, clock)
 
     def _serve(self, gate: Gate, clock: Clock) -> None:
@@ -122,6 +126,7 @@ class Parts:
         self._sessions = Sessions(
             inbox=router,
             database=database,
+            running=view,
             liveness=self.liveness,
             clock=clock,
             lost_after=settings.session_lost_after,
@@ -179,6 +184,7 @@ class Parts:
             selections=selections,
             running=self.running,
             clock=clock,
+            warning=lambda: self.partitions.warning,
         )
 
     # -- what the parts ask each other ---------------------------------------------------------------------------

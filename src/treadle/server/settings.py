@@ -53,6 +53,9 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="A worker on a session stream is lost after this silence."
     )
     canary_interval: float = Field(default=1.0, gt=0, description="Pause between two canaries on a session stream.")
+    retention_days: int = Field(
+        default=30, ge=0, description="Days for which ended runs are kept, counted from their start; 0 keeps them all."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = Field(default_factory=_log_format_for_this_process)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from treadle.model.errors import PermissionDenied
@@ -19,6 +18,8 @@ from treadle.wire.serving import Caller
 from treadle.wire.tokens import issue_token, verify_token
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from treadle.runtime.clock import Clock
     from treadle.server.settings import Settings
 

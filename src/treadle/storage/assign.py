@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from treadle.storage import arrays
 from treadle.storage.load import statements
+from treadle.storage.rows import only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,14 +52,15 @@ async def delete_queue_items(
     positions: Sequence[int],
 ) -> int:
     """Take items out of the queue; returns how many were still there."""
-    row = await conn.fetchrow(
-        _SQL["delete_queue_items"],
-        arrays.numbers(tenant_ids),
-        arrays.numbers(queue_ids),
-        arrays.numbers(ranks),
-        arrays.numbers(positions),
+    row = only(
+        await conn.fetchrow(
+            _SQL["delete_queue_items"],
+            arrays.numbers(tenant_ids),
+            arrays.numbers(queue_ids),
+            arrays.numbers(ranks),
+            arrays.numbers(positions),
+        )
     )
-    assert row is not None
     return int(row["taken"])
 
 

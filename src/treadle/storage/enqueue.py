@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage import arrays
 from treadle.storage.load import statements
-from treadle.storage.rows import TaskColumns, task_columns
+from treadle.storage.rows import TaskColumns, only, task_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,5 @@ async def filled_queues(conn: Conn, *, tenant_id: int) -> list[int]:
 
 async def next_position(conn: Conn) -> int:
     """Reserve a block of 100,000 queue positions; returns the last one of it."""
-    row = await conn.fetchrow(_SQL["next_position"])
-    assert row is not None
+    row = only(await conn.fetchrow(_SQL["next_position"]))
     return int(row["last"])

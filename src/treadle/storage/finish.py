@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from treadle.storage import arrays
 from treadle.storage.load import statements
+from treadle.storage.rows import only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +21,11 @@ async def delete_attempts(
     conn: Conn, *, tenant_ids: Sequence[int], task_ids: Sequence[str], attempts: Sequence[int]
 ) -> int:
     """End attempts; returns how many of them were current."""
-    row = await conn.fetchrow(
-        _SQL["delete_attempts"], arrays.numbers(tenant_ids), arrays.ids(task_ids), arrays.numbers(attempts)
+    row = only(
+        await conn.fetchrow(
+            _SQL["delete_attempts"], arrays.numbers(tenant_ids), arrays.ids(task_ids), arrays.numbers(attempts)
+        )
     )
-    assert row is not None
     return int(row["ended"])
 
 

@@ -32,7 +32,7 @@ async def ensure_partitions(conn: Conn, *, today: date | None = None) -> list[st
     """
     first = (today or datetime.fromtimestamp(time.time(), UTC).date()) - timedelta(days=_DAYS_BACK)
     days = [first + timedelta(days=n) for n in range(_DAYS_BACK + DAYS_AHEAD + 1)]
-    wanted = {f"{table}_{day:%Y%m%d}": (table, day) for table in (*BY_ID, *BY_TIME) for day in days}
+    wanted = {partition_name(table, day): (table, day) for table in (*BY_ID, *BY_TIME) for day in days}
     if wanted.keys() <= await _tables(conn):
         return []
     await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -42,13 +42,21 @@ async def ensure_partitions(conn: Conn, *, today: date | None = None) -> list[st
         for name in made:
             table, day = wanted[name]
             low, high = _bounds(table, day)
-            # The values are our own, never a caller's.
-            await conn.execute(
-                f"CREATE TABLE treadle.{name} PARTITION OF treadle.{table} FOR VALUES FROM ('{low}') TO ('{high}')"
-            )
+            # The values are our own, never a caller's. Made apart and attached: `PARTITION OF` would lock all others out
+            # of the table, and would wait for whoever reads it, a backup for instance.
+            async with conn.transaction():
+                await conn.execute(f"CREATE TABLE treadle.{name} (LIKE treadle.{table})")
+                await conn.execute(
+                    f"ALTER TABLE treadle.{table} ATTACH PARTITION treadle.{name} FOR VALUES FROM ('{low}') TO ('{high}')"
+                )
     finally:
         await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK)
     return made
+
+
+def partition_name(table: str, day: date) -> str:
+    """What the partition of a day is called."""
+    return f"{table}_{day:%Y%m%d}"
 
 
 async def _tables(conn: Conn) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage.load import statements
+from treadle.storage.rows import only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +47,7 @@ class WorkerRow(NamedTuple):
 
 async def ensure_workflow(conn: Conn, *, tenant_id: int, id: str, name: str, created_at: datetime) -> str:  # noqa: A002 - the column's name
     """The id of the workflow with this name, made if it is new."""
-    row = await conn.fetchrow(_SQL["ensure_workflow"], tenant_id, id, name, created_at)
-    assert row is not None
+    row = only(await conn.fetchrow(_SQL["ensure_workflow"], tenant_id, id, name, created_at))
     return str(row["id"])
 
 
@@ -67,11 +67,13 @@ async def insert_version(
     created_at: datetime,
 ) -> VersionRow:
     """Store a new version."""
-    row = _version(
-        await conn.fetchrow(_SQL["insert_version"], tenant_id, id, workflow_id, content_hash, definition, created_at)
+    return _known_version(
+        only(
+            await conn.fetchrow(
+                _SQL["insert_version"], tenant_id, id, workflow_id, content_hash, definition, created_at
+            )
+        )
     )
-    assert row is not None
-    return row
 
 
 async def current_version(conn: Conn, *, tenant_id: int, name: str) -> VersionRow | None:
@@ -143,4 +145,8 @@ async def touch_workers(
 
 
 def _version(row: asyncpg.Record | None) -> VersionRow | None:
-    return None if row is None else VersionRow(row[0], row[1], str(row[2]), str(row[3]), row[4], row[5])
+    return None if row is None else _known_version(row)
+
+
+def _known_version(row: asyncpg.Record) -> VersionRow:
+    return VersionRow(row[0], row[1], str(row[2]), str(row[3]), row[4], row[5])

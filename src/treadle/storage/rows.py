@@ -40,6 +40,14 @@ def task_columns(row: asyncpg.Record, first: int) -> TaskColumns:
     )
 
 
+def only(row: asyncpg.Record | None) -> asyncpg.Record:
+    """The one row of a statement that always returns one."""
+    if row is None:
+        msg = "a statement that returns one row returned none"
+        raise LookupError(msg)
+    return row
+
+
 def text_or_none(value: object) -> str | None:
     """An id column as text."""
     return None if value is None else str(value)

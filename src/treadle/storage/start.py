@@ -9,6 +9,7 @@ from treadle.storage.load import statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     from treadle.storage.database import Conn
 
 _SQL = statements("start")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage.load import statements
+from treadle.storage.rows import only
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,15 +24,13 @@ class TenantRow(NamedTuple):
 
 async def ensure_signing_key(conn: Conn, *, secret: bytes, now: datetime) -> bytes:
     """The secret that signs tokens; `secret` becomes it if there is none."""
-    row = await conn.fetchrow(_SQL["ensure_signing_key"], secret, now)
-    assert row is not None
+    row = only(await conn.fetchrow(_SQL["ensure_signing_key"], secret, now))
     return bytes(row["secret"])
 
 
 async def ensure_tenant(conn: Conn, *, public_id: str, name: str, now: datetime) -> TenantRow:
     """The tenant with this name, made if it is new."""
-    row = await conn.fetchrow(_SQL["ensure_tenant"], public_id, name, now)
-    assert row is not None
+    row = only(await conn.fetchrow(_SQL["ensure_tenant"], public_id, name, now))
     return TenantRow(row[0], str(row[1]))
 
 
