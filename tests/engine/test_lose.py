@@ -89,6 +89,21 @@ async def test_handed_back_work_counts_neither_as_a_retry_nor_as_a_loss(engine: 
     assert (EventKind.HANDED_BACK, 1) in await engine.events(task_id)
 
 
+async def test_an_attempt_that_kills_its_process_each_time_fails_in_the_end(engine: Engine) -> None:
+    kind = await engine.workflow(retries=3)
+    worker = await engine.worker(kind, slots=2)
+    task_id, bystander = await engine.start(kind, 2)
+    for attempt in range(1, MAX_REASSIGNED + 2):
+        assert (task_id, attempt) in worker.take()
+        answered = await engine.report(worker, lost=[(task_id, attempt)])
+        assert answered.settled == [(task_id, attempt)]
+    run = await engine.run(task_id)
+    assert run.status is RunStatus.FAILED
+    assert (run.retries_used, worker.got) == (0, [])
+    assert [attempt.task_id for attempt in engine.loop.memory.running.of_worker(worker.worker_id)] == [bystander]
+    assert (EventKind.REASSIGNED, 1) in await engine.events(task_id)
+
+
 async def test_handing_back_an_attempt_that_is_over_is_settled_and_changes_nothing(engine: Engine) -> None:
     kind = await engine.workflow()
     worker = await engine.worker(kind)

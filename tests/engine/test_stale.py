@@ -17,6 +17,8 @@ REPORTS: dict[str, Callable[[list[AttemptKey]], dict[str, Any]]] = {
     "failed": lambda keys: {"failed": failed(keys)},
     "failed for good": lambda keys: {"failed": failed(keys, should_not_retry=True)},
     "handed back": lambda keys: {"handed_back": keys},
+    "lost": lambda keys: {"lost": keys},
+    "running": lambda keys: {"running": keys},
     "stopped": lambda keys: {"stopped": keys},
     "logged": lambda keys: {"logs": logged(keys)},
 }
@@ -27,9 +29,9 @@ async def check_changes_nothing(engine: Engine, worker: FakeWorker, keys: list[A
     for name, parts in REPORTS.items():
         answered: Answered = await engine.report(worker, **parts(keys))
         assert await engine.snapshot() == before, name
-        if name in ("completed", "failed", "failed for good", "handed back"):
+        if name in ("completed", "failed", "failed for good", "handed back", "lost"):
             assert answered.settled == keys, name
-        if name in ("started", "completed", "failed", "failed for good"):
+        if name in ("started", "completed", "failed", "failed for good", "running"):
             assert [(entry.task_id, entry.attempt) for entry in answered.stale] == keys, name
             assert {entry.reason for entry in answered.stale} == {StopReason.SUPERSEDED}, name
 

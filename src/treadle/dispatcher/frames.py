@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
@@ -14,7 +15,7 @@ from treadle.model.payload import check_json, check_metadata
 from treadle.wire.gen.treadle.v1 import worker_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from treadle.engine.attempt import Attempt
     from treadle.engine.ports import StopReason
@@ -24,6 +25,13 @@ LEVELS = frozenset({"DEBUG", "INFO", "WARN", "ERROR"})
 MAX_LOG_CHARS = 10_000
 # Room for what a frame carries beside deliveries.
 _FRAME_SLACK = 64 * 1024
+
+
+class _Word(Protocol):
+    """Part of a frame that names an attempt."""
+
+    task_id: str
+    attempt: int
 
 
 class SessionLink:
@@ -57,13 +65,50 @@ class SessionLink:
         # Deliveries beyond the frame's size; bounded by the worker's slots.
         self._later: list[worker_pb2.Delivery] = []
         self._filled = asyncio.Event()
+        self._writing = False
         self._closed = False
+        # Deliveries that the worker has not said a word about, oldest first, with when they were put into a frame. The
+        # messages themselves, because nobody else keeps inputs. Bounded by the worker's slots.
+        self._unheard: dict[str, tuple[float, worker_pb2.Delivery]] = {}
 
     def deliver(self, attempts: Sequence[Attempt]) -> None:
         """Put attempts into the next frame."""
+        now = time.monotonic()
+        unheard = self._unheard
         for attempt in attempts:
-            self._add(delivery(attempt))
+            message = delivery(attempt)
+            unheard[attempt.task_id] = (now, message)
+            self._add(message)
         self._filled.set()
+
+    def heard(self, entries: Iterable[_Word]) -> None:
+        """The worker has named these attempts: their deliveries have arrived."""
+        unheard = self._unheard
+        for entry in entries:
+            found = unheard.pop(entry.task_id, None)
+            if found is not None and found[1].attempt > entry.attempt:
+                # It spoke of an earlier attempt. Rare, so that it need not stay the oldest.
+                unheard[entry.task_id] = found
+
+    def resend(self, *, now: float, after: float) -> int:
+        """Put deliveries into the next frame again that the worker has not named for that long; returns how many.
+
+        It takes an attempt once, however often it arrives.
+        """
+        if self._writing:
+            return 0  # the worker does not read: what it has not seen may still be on its way
+        due = []
+        for task_id, (sent_at, _) in self._unheard.items():
+            if now - sent_at < after:
+                break
+            due.append(task_id)
+        for task_id in due:
+            _, message = self._unheard.pop(task_id)
+            self._unheard[task_id] = (now, message)
+            self._add(message)
+        if due:
+            self._filled.set()
+        return len(due)
 
     def _add(self, message: worker_pb2.Delivery) -> None:
         size = len(message.input) + len(message.metadata) + 256
@@ -75,7 +120,9 @@ class SessionLink:
 
     def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
         """Tell the worker to stop an attempt."""
-        self._frame.cancels.append(worker_pb2.Cancel(task_id=task_id, attempt=attempt, reason=int(reason)))  # type: ignore[arg-type]  # the numbers agree
+        cancel = worker_pb2.Cancel(task_id=task_id, attempt=attempt, reason=int(reason))  # type: ignore[arg-type]  # the numbers agree
+        self.heard((cancel,))  # not to be sent again: the worker need not even have begun
+        self._frame.cancels.append(cancel)
         self._filled.set()
 
     def answer(self, settled: Sequence[AttemptKey], stale: Sequence[Stale], error: BaseException | None) -> None:
@@ -126,7 +173,9 @@ class SessionLink:
                 self._add(message)
             if self._bytes:
                 self._filled.set()
+            self._writing = True
             await stream.write(frame)
+            self._writing = False
             if closed and not self._bytes:
                 return
 
@@ -146,6 +195,17 @@ def delivery(attempt: Attempt) -> worker_pb2.Delivery:
         timeout_ms=kind.definition.timeout_ms,
         max_retries=kind.definition.retries,
     )
+
+
+_NAMING = ("received", "started", "completed", "failed", "handed_back", "lost", "stopped")
+
+
+def hear(frame: worker_pb2.WorkerFrame, link: SessionLink) -> None:
+    """Take every attempt that a frame names for delivered."""
+    for name in _NAMING:
+        link.heard(getattr(frame, name))
+    if frame.HasField("heartbeat"):
+        link.heard(frame.heartbeat.running)
 
 
 def report_from_frame(frame: worker_pb2.WorkerFrame, link: SessionLink) -> Report | None:
@@ -184,6 +244,7 @@ def report_from_frame(frame: worker_pb2.WorkerFrame, link: SessionLink) -> Repor
         completed=completed,
         failed=failed,
         handed_back=[(entry.task_id, number(entry.attempt)) for entry in frame.handed_back],
+        lost=[(entry.task_id, number(entry.attempt)) for entry in frame.lost],
         stopped=[(entry.task_id, entry.attempt) for entry in frame.stopped],
         logs=[line for entry in frame.logs if (line := _log_line(entry)) is not None],
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.dispatcher.frames import SessionLink, report_from_frame
+from treadle.dispatcher.frames import SessionLink, hear, number, report_from_frame
 from treadle.engine.commands import Report, WorkerChanged, WorkerJoined, resolve
 from treadle.model.errors import InvalidInput, TreadleError
 from treadle.model.ids import is_id, new_id
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from treadle.dispatcher.liveness import Liveness
     from treadle.engine.inbox import Door
+    from treadle.engine.running import RunningView
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
     from treadle.wire.serving import Caller, Handlers, Stream
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 PROTOCOL = 2
+RESEND_AFTER = 5.0
+"""Seconds without a word about a delivery after which it is sent again."""
+
+_DOUBT_EVERY = 5.0
+"""Seconds between looks at what a worker says it runs: an engine elsewhere may have to be asked."""
 
 
 class Sessions:
@@ -37,6 +44,7 @@ class Sessions:
     Args:
         inbox: the engine's loop.
         database: where workers are stored.
+        running: what runs, of the tenants of this engine.
         liveness: who is alive.
         clock: the time.
         lost_after: seconds of silence after which a worker is lost.
@@ -50,6 +58,7 @@ class Sessions:
         *,
         inbox: Door,
         database: Database,
+        running: RunningView,
         liveness: Liveness,
         clock: Clock,
         lost_after: float,
@@ -59,6 +68,7 @@ class Sessions:
     ) -> None:
         self._inbox = inbox
         self._database = database
+        self._running = running
         self._liveness = liveness
         self._clock = clock
         self._lost_after = lost_after
@@ -162,11 +172,16 @@ class Sessions:
         return link, in_hand, known is not None and known.paused
 
     async def _read(self, frames: AsyncIterator[worker_pb2.WorkerFrame], link: SessionLink) -> None:
+        doubted_at = 0.0
         async for frame in frames:
             self._liveness.seen(link.worker_id)
+            hear(frame, link)
             report = report_from_frame(frame, link)
             if report is not None:
                 await self._inbox.put_when_room(report)
+            if frame.heartbeat.running and (now := time.monotonic()) - doubted_at > _DOUBT_EVERY:
+                doubted_at = now
+                await self._doubt(frame.heartbeat, link)
             if frame.draining and not link.draining:
                 link.draining = True
                 self._inbox.put_control(WorkerChanged(link.tenant_id, link.worker_id, link, available=False))
@@ -181,9 +196,25 @@ class Sessions:
         if link.draining:
             self._liveness.forget(link.worker_id)
 
+    async def _doubt(self, heartbeat: worker_pb2.Heartbeat, link: SessionLink) -> None:
+        """Have the loop look at attempts that a worker runs and that do not seem to be current.
+
+        Only the loop can tell: between two commits, memory is ahead of what is true.
+        """
+        doubtful = [
+            (entry.task_id, number(entry.attempt))
+            for entry in heartbeat.running
+            if self._running.current(link.tenant_id, entry.task_id, number(entry.attempt)) is None
+        ]
+        if doubtful:
+            await self._inbox.put_when_room(Report(link.tenant_id, link.worker_id, link.answer, running=doubtful))
+
     async def _send_canaries(self, link: SessionLink) -> None:
-        number = 0
+        count = 0
         while True:
             await asyncio.sleep(self._canary_interval)
-            number += 1
-            link.canary(number)
+            count += 1
+            link.canary(count)
+            again = link.resend(now=time.monotonic(), after=RESEND_AFTER)
+            if again:
+                _log.info("sent deliveries again that the worker has not named", worker=link.worker_id, count=again)

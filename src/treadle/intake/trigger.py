@@ -133,6 +133,10 @@ class Triggers:
             caller,
             [f"runs[{index}]." for index in range(len(request.runs))],
         )
+        if request.ids_suffice:
+            ids = [entry for entry in outcomes if isinstance(entry, str)]
+            if len(ids) == len(outcomes):
+                return runs_pb2.StartResponse(run_ids=ids)
         return runs_pb2.StartResponse(outcomes=[_outcome(entry) for entry in outcomes])
 
     async def _all_or_none(self, wanted: list[Wanted], caller: Caller, prefixes: list[str]) -> list[str]:

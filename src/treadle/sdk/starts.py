@@ -90,9 +90,9 @@ class Starter:
         Runs under a parent are the exception, see `Gateway`.
         """
         response: runs_pb2.StartResponse = await self._gateway.unary(
-            _PATH, runs_pb2.StartRequest(runs=runs), repeatable=self._repeatable
+            _PATH, runs_pb2.StartRequest(runs=runs, ids_suffice=True), repeatable=self._repeatable
         )
-        outcomes: list[str | TreadleError] = []
+        outcomes: list[str | TreadleError] = list(response.run_ids)
         for outcome in response.outcomes:
             if outcome.HasField("problem"):
                 problem = outcome.problem

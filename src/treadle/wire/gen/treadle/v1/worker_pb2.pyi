@@ -297,7 +297,9 @@ class Heartbeat(_message.Message):
     canary: _builtins.int
     """the newest one seen"""
     @_builtins.property
-    def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
+    def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """also acknowledges; what is not current is answered with a cancel"""
+
     def __init__(
         self,
         *,
@@ -314,7 +316,7 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class WorkerFrame(_message.Message):
-    """The parts of a frame take effect in this order: logs, started, completed, failed, handed_back, stopped."""
+    """The parts of a frame take effect in this order: logs, started, completed, failed, handed_back, lost, stopped."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -328,13 +330,14 @@ class WorkerFrame(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """deliver nothing more"""
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
     def received(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
-        """acknowledges deliveries"""
+        """acknowledges deliveries, as any other word about the attempt does"""
 
     @_builtins.property
     def started(self) -> _containers.RepeatedCompositeFieldContainer[Global___Started]: ...
@@ -354,6 +357,10 @@ class WorkerFrame(_message.Message):
     def heartbeat(self) -> Global___Heartbeat: ...
     @_builtins.property
     def logs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]: ...
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """the process that ran them has died; as if the worker had, for them alone"""
+
     def __init__(
         self,
         *,
@@ -367,10 +374,11 @@ class WorkerFrame(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         logs: _abc.Iterable[Global___LogLine] | None = ...,
         draining: _builtins.bool = ...,
+        lost: _abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "hello", b"hello"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "draining", b"draining", "failed", b"failed", "handed_back", b"handed_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "received", b"received", "started", b"started", "stopped", b"stopped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "draining", b"draining", "failed", b"failed", "handed_back", b"handed_back", "heartbeat", b"heartbeat", "hello", b"hello", "logs", b"logs", "lost", b"lost", "received", b"received", "started", b"started", "stopped", b"stopped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,7 +513,7 @@ class EngineFrame(_message.Message):
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
-        """never more than the worker has free slots"""
+        """never more than the worker has free slots; again if not acknowledged in time"""
 
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:

@@ -193,6 +193,8 @@ class Report(_message.Message):
     LOGS_FIELD_NUMBER: _builtins.int
     KEEP_STARTS_FIELD_NUMBER: _builtins.int
     LATE_LOGS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     keep_starts: _builtins.bool
     late_logs: _builtins.bool
@@ -208,6 +210,10 @@ class Report(_message.Message):
     def stopped(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
     @_builtins.property
     def logs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]: ...
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
+    @_builtins.property
+    def running(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]: ...
     def __init__(
         self,
         *,
@@ -220,10 +226,12 @@ class Report(_message.Message):
         logs: _abc.Iterable[Global___LogLine] | None = ...,
         keep_starts: _builtins.bool = ...,
         late_logs: _builtins.bool = ...,
+        lost: _abc.Iterable[Global___Attempt] | None = ...,
+        running: _abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "handed_back", b"handed_back", "keep_starts", b"keep_starts", "late_logs", b"late_logs", "logs", b"logs", "started", b"started", "stopped", b"stopped", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failed", b"failed", "handed_back", b"handed_back", "keep_starts", b"keep_starts", "late_logs", b"late_logs", "logs", b"logs", "lost", b"lost", "running", b"running", "started", b"started", "stopped", b"stopped", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
