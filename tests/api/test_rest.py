@@ -34,11 +34,15 @@ class Backend:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.concern: str | None = None
         self.paused = False
         self.selections: list[RunSelection] = []
 
     def why_not_ready(self) -> str | None:
         return self.reason
+
+    def warning(self) -> str | None:
+        return self.concern
 
     async def authenticate(self, token: str) -> Principal:
         if token != "good":
@@ -116,6 +120,8 @@ def _problem(answer: Answer) -> tuple[int, str | None, str]:
 def test_health_needs_no_token_and_names_the_reason(client: RestClient, backend: Backend) -> None:
     assert client.get("/api/live").status_code == 200
     assert client.get("/api/ready").json() == {"status": "ok"}
+    backend.concern = "partitions are missing"
+    assert client.get("/api/ready").json() == {"status": "ok", "warning": "partitions are missing"}
     backend.reason = "waiting for the scheduler seat"
     assert _problem(client.get("/api/ready")) == (503, None, "waiting for the scheduler seat")
     assert client.get("/api/live").status_code == 200

@@ -72,6 +72,10 @@ class ApiBackend(Protocol):
         """Why this process cannot take work now, in a few words; None when it can."""
         ...
 
+    def warning(self) -> str | None:
+        """What somebody should look at soon, although this process takes work; None when all is well."""
+        ...
+
     async def authenticate(self, token: str) -> Principal:
         """The caller behind a token. Raises PermissionDenied for one that is forged, expired or revoked."""
         ...

@@ -1,5 +1,6 @@
 """Is the process alive, is it ready, and what is it. The only routes without a token."""
 
+import json
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +22,9 @@ async def ready(backend: Backend) -> Response:
     reason = backend.why_not_ready()
     if reason is not None:
         return error_response(HTTPStatus.SERVICE_UNAVAILABLE, ("", reason))
-    return Response('{"status":"ok"}', media_type="application/json")
+    warning = backend.warning()
+    body = {"status": "ok"} if warning is None else {"status": "ok", "warning": warning}
+    return Response(json.dumps(body), media_type="application/json")
 
 
 @router.get("/api/v1/meta")
