@@ -191,6 +191,16 @@ def test_what_was_cancelled_is_not_given() -> None:
     assert core.waiting(items[1].task_id) is None
 
 
+def test_what_stood_behind_a_large_item_is_given_once_that_is_cancelled() -> None:
+    core = Core()
+    serve(core, "w", slots=1)
+    large, small = attempt(kind(need=(("default", 2),)), 0), attempt(kind(), 1)
+    offer(core, [large, small])
+    assert core.assign(ALL) == []
+    core.discard(large.task_id)
+    assert core.assign(ALL) == [small]
+
+
 @pytest.fixture
 def small_window(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(core_module, "WINDOW", 10)

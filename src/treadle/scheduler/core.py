@@ -164,6 +164,9 @@ class Core:
             line = self._lines[item.kind.queue_id]
             line.size -= 1
             line.gone += 1
+            if line.workers:
+                # It may have stood in front of one that needs less room.
+                self._dirty[line.queue_id] = line
 
     def starving(self) -> list[Line]:
         """Lines whose window runs low while the table holds more, and which someone serves."""
