@@ -40,11 +40,12 @@ LEFT JOIN treadle.lease l ON l.tenant_id = t.id
 ORDER BY t.id;
 
 -- name: claim :many
--- Take tenants that have no owner; returns those that are ours now.
+-- Take tenants that have no owner that lives; returns those that are ours now. The id of an engine that has gone never
+-- comes back, so a lease in its name is free.
 INSERT INTO treadle.lease AS l (tenant_id, engine_id, epoch)
 SELECT tenant_id, $1::uuid, 1 FROM unnest($2::integer[]) AS t (tenant_id)
 ON CONFLICT (tenant_id) DO UPDATE SET engine_id = excluded.engine_id, epoch = l.epoch + 1
-WHERE l.engine_id IS NULL
+WHERE l.engine_id IS NULL OR NOT EXISTS (SELECT 1 FROM treadle.engine e WHERE e.id = l.engine_id)
 RETURNING l.tenant_id, l.epoch;
 
 -- name: release :exec
@@ -52,8 +53,13 @@ RETURNING l.tenant_id, l.epoch;
 UPDATE treadle.lease SET engine_id = NULL WHERE engine_id = $1::uuid AND tenant_id = ANY ($2::integer[]);
 
 -- name: leave :exec
--- An engine that stops in good order takes its row away itself.
-DELETE FROM treadle.engine WHERE id = $1::uuid;
+-- An engine that stops in good order takes its row away itself, and the others are told to take its tenants.
+WITH gone AS (
+    DELETE FROM treadle.engine WHERE id = $1::uuid RETURNING id
+), free AS (
+    UPDATE treadle.lease l SET engine_id = NULL FROM gone WHERE l.engine_id = gone.id
+)
+SELECT pg_notify('treadle', 'leases') FROM gone;
 
 -- name: hint :exec
 -- Tell the other engines that something has changed for a tenant. A lost hint costs one sweep, never a task.
