@@ -86,6 +86,8 @@ def test_nothing_configured_says_what_to_run(tmp_path: Path) -> None:
         ("localhost", "write host:port"),
         ("localhost:99999", "write host:port"),
         ("ftp://localhost:1", "write host:port"),
+        ("one:1,", "write host:port"),
+        ("grpcs://one:1,two:2", "for all addresses, or for none"),
     ],
 )
 def test_malformed_addresses(url: str, message: str) -> None:
@@ -100,6 +102,12 @@ def test_schemes_and_ipv6() -> None:
     assert discover("t", "[::1]:7077", environ={}).host == "::1"
 
 
+def test_several_engines() -> None:
+    found = discover("t", "one:1, grpc://two:2,[::1]:3", environ={})
+    assert found.addresses == (("one", 1), ("two", 2), ("::1", 3))
+    assert [one.target for one in found.one_by_one()] == ["one:1", "two:2", "::1:3"]
+
+
 def test_a_malformed_token_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConnectionProblem, match="TREADLE_TOKEN is malformed"):
         discover(environ={"TREADLE_TOKEN": "rubbish", "TREADLE_DATA_DIR": str(tmp_path)})
@@ -112,6 +120,14 @@ def test_no_engine_says_what_to_run() -> None:
     problem = first_call(f"127.0.0.1:{free_port()}")
     assert problem.mistake == "not-running"
     assert "treadle dev" in str(problem)
+
+
+def test_any_of_several_engines_will_do(engine: PeerEngine) -> None:
+    """A wrong token is what is told, and not that another address is dead: the engine that lives was asked."""
+    for url in (f"127.0.0.1:{free_port()},{engine.address}", f"{engine.address},127.0.0.1:{free_port()}"):
+        assert first_call(url, "stolen").mistake == "token"
+        with contextlib.closing(Treadle(TOKEN, url)) as app:
+            assert app.remote("job").start().wait(20).id
 
 
 def test_a_wrong_token(engine: PeerEngine) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
-from dataclasses import dataclass, field
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -36,6 +39,7 @@ class Connection:
         token_from: In words, for messages.
         address_from: In words, for messages.
         max_message_bytes: Largest message to send.
+        others: Host and port of further engines on the same database: any of them will do.
     """
 
     host: str
@@ -45,10 +49,19 @@ class Connection:
     token_from: str
     address_from: str
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    others: tuple[tuple[str, int], ...] = ()
 
     @property
     def target(self) -> str:
-        return f"{self.host}:{self.port}"
+        return ",".join(f"{host}:{port}" for host, port in self.addresses)
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        return ((self.host, self.port), *self.others)
+
+    def one_by_one(self) -> list[Connection]:
+        """The same with one address each."""
+        return [replace(self, host=host, port=port, others=()) for host, port in self.addresses]
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -66,7 +79,8 @@ def discover(
 
     Args:
         token: Token, or None.
-        url: `host:port` of the engine's gRPC side, `grpcs://host:port` for TLS, or None.
+        url: `host:port` of the engine's gRPC side, `grpcs://host:port` for TLS, or None. Several, separated by commas,
+            name engines on the same database.
         max_message_bytes: Largest message to send; None: TREADLE_MAX_MESSAGE_BYTES, else 4 MiB.
         environ: Instead of the process environment.
 
@@ -93,9 +107,15 @@ def discover(
             url, address_from = info.grpc_address, str(file)
     if not url:
         url, address_from = _address_in(token, token_from), f"the token in {token_from}"
-    host, port, secure = _parse(url, address_from)
+    (host, port, secure), *others = [_parse(part, address_from) for part in url.split(",")]
+    if any(other[2] != secure for other in others):
+        raise ConnectionProblem(
+            "bad-address", f"{address_from} is {url!r}: write grpcs:// for all addresses, or for none"
+        )
     size = max_message_bytes or _whole_number(env, "TREADLE_MAX_MESSAGE_BYTES") or DEFAULT_MAX_MESSAGE_BYTES
-    return Connection(host, port, secure, token.strip(), token_from, address_from, size)
+    return Connection(
+        host, port, secure, token.strip(), token_from, address_from, size, tuple(other[:2] for other in others)
+    )
 
 
 def _whole_number(env: Mapping[str, str], name: str) -> int | None:
@@ -155,8 +175,36 @@ def open_channel(connection: Connection) -> grpc.aio.Channel:
         # Retries are ours: only the SDK knows which calls may be repeated.
         ("grpc.enable_retries", 0),
     ]
-    host = f"[{connection.host}]" if ":" in connection.host else connection.host
-    target = f"{host}:{connection.port}"
+    target = _literal(connection.host, connection.port)
+    if connection.others:
+        # gRPC tries the addresses in turn, and again from the first when the one in use breaks.
+        options.append(("grpc.default_authority", target))
+        if connection.secure:
+            options.append(("grpc.ssl_target_name_override", connection.host))
+        target = _several(connection)
     if connection.secure:
         return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=options)
     return grpc.aio.insecure_channel(target, options=options)
+
+
+def _literal(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _several(connection: Connection) -> str:
+    """All addresses as one target of gRPC, in random order, so that clients spread over the engines.
+
+    Such a target takes numbers only, and of one family.
+    """
+    found: dict[socket.AddressFamily, list[str]] = {}
+    for host, port in connection.addresses:
+        # A name that cannot be resolved now is one engine less; that none is left is found out by calling.
+        with suppress(socket.gaierror):
+            for family, _, _, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                found.setdefault(family, []).append(_literal(str(place[0]), port))
+    if not found:
+        return _literal(connection.host, connection.port)
+    commonest, literals = max(found.items(), key=lambda entry: len(entry[1]))
+    addresses = list(dict.fromkeys(literals))
+    random.shuffle(addresses)
+    return ("ipv6:" if commonest is socket.AF_INET6 else "ipv4:") + ",".join(addresses)

@@ -25,7 +25,7 @@ _ANSWER_SECONDS = 3.0
 
 
 async def probe(connection: Connection, *, seconds: float = _ANSWER_SECONDS) -> None:
-    """Return when something at the address speaks HTTP/2.
+    """Return when something at the address, or at one of the addresses, speaks HTTP/2.
 
     Args:
         connection: Where to knock.
@@ -34,6 +34,19 @@ async def probe(connection: Connection, *, seconds: float = _ANSWER_SECONDS) -> 
     Raises:
         ConnectionProblem: It does not; `not-running` is the only kind that may heal by waiting.
     """
+    problems: list[ConnectionProblem] = []
+    for one in connection.one_by_one():
+        try:
+            await _probe_one(one, seconds)
+        except ConnectionProblem as problem:
+            problems.append(problem)
+        else:
+            return
+    # One that may heal by waiting is worth waiting for.
+    raise next((problem for problem in problems if problem.mistake == "not-running"), problems[0])
+
+
+async def _probe_one(connection: Connection, seconds: float) -> None:
     where = f"{connection.target} (from {connection.address_from})"
     context: ssl.SSLContext | None = None
     if connection.secure:
