@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind
+from treadle.runtime.clock import moment
 from treadle.storage import assign as rows
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
     from treadle.engine.running import Running
@@ -43,16 +46,23 @@ async def write(chosen: list[Attempt], batch: Batch, conn: Conn) -> None:
         )
         if taken != len(queued):
             raise Conflict("queue", f"{len(queued) - taken} of {len(queued)} items were not in the queue any more")
+    now = batch.moment
+    deadlines: dict[float, datetime] = {}
     await rows.insert_attempts(
         conn,
-        tenant_ids=[item.kind.tenant_id for item in chosen],
-        task_ids=[item.task_id for item in chosen],
-        attempts=[item.attempt for item in chosen],
-        worker_ids=[item.worker_id for item in chosen],
-        retries_used=[item.retries_used for item in chosen],
-        reassigned=[item.reassigned for item in chosen],
-        timeouts_at=[item.timeout_at for item in chosen],
-        assigned_at=batch.moment,
+        [
+            rows.AttemptRow(
+                item.kind.tenant_id,
+                item.task_id,
+                item.attempt,
+                item.worker_id,
+                item.retries_used,
+                item.reassigned,
+                now,
+                deadlines.get(item.timeout_at) or deadlines.setdefault(item.timeout_at, moment(item.timeout_at)),
+            )
+            for item in chosen
+        ],
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.engine.ports import Ended, Happening, StopReason
 from treadle.runtime.clock import moment
+from treadle.storage.emit import EventGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -50,12 +51,8 @@ class Batch:
         self.stops: list[tuple[str, str, int, StopReason]] = []
         self.happenings: list[Happening] = []
         self.after: list[Callable[[], None]] = []
-        # The event log's columns, one element per event.
-        self.event_tenants: list[int] = []
-        self.event_kinds: list[int] = []
-        self.event_tasks: list[str] = []
-        self.event_attempts: list[int] = []
-        self.event_details: list[str | None] = []
+        # What happened, by tenant and kind.
+        self.events: dict[tuple[int, EventKind], EventGroup] = {}
 
     def show(self, kind: EventKind, attempt: int, task_kind: TaskKind, task_id: str, payload: str) -> None:
         """Tell those who follow a run, if anyone does, once the commit is done."""
@@ -64,8 +61,9 @@ class Batch:
 
     def note(self, kind: EventKind, tenant_id: int, task_id: str, attempt: int, detail: str | None = None) -> None:
         """Write an event into the log of this commit."""
-        self.event_tenants.append(tenant_id)
-        self.event_kinds.append(kind)
-        self.event_tasks.append(task_id)
-        self.event_attempts.append(attempt)
-        self.event_details.append(detail)
+        group = self.events.get((tenant_id, kind))
+        if group is None:
+            group = self.events[tenant_id, kind] = EventGroup(tenant_id, int(kind), [], [], [])
+        group.task_ids.append(task_id)
+        group.attempts.append(attempt)
+        group.details.append(detail)

@@ -13,15 +13,7 @@ if TYPE_CHECKING:
 
 async def write_events(batch: Batch, conn: Conn) -> None:
     """Append this commit's events."""
-    await rows.insert_events(
-        conn,
-        at=batch.moment,
-        tenant_ids=batch.event_tenants,
-        kinds=batch.event_kinds,
-        task_ids=batch.event_tasks,
-        attempts=batch.event_attempts,
-        details=batch.event_details,
-    )
+    await rows.insert_events(conn, at=batch.moment, groups=list(batch.events.values()))
 
 
 async def write_logs(batch: Batch, conn: Conn) -> None:

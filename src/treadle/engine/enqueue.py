@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.engine.attempt import RETRY_POSITIONS, Attempt, attempt_from_columns
+from treadle.runtime.clock import moment
 from treadle.storage import enqueue as rows
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from treadle.engine.catalog import Catalog
     from treadle.storage.database import Conn
 
@@ -42,17 +45,23 @@ class Positions:
 
 async def write(items: list[Attempt], conn: Conn) -> None:
     """Queue attempts."""
+    expiries: dict[float, datetime] = {}
     await rows.insert_queue_items(
         conn,
-        tenant_ids=[item.kind.tenant_id for item in items],
-        queue_ids=[item.kind.queue_id for item in items],
-        ranks=[item.rank for item in items],
-        positions=[item.position for item in items],
-        task_ids=[item.task_id for item in items],
-        attempts=[item.attempt for item in items],
-        retries_used=[item.retries_used for item in items],
-        reassigned=[item.reassigned for item in items],
-        expires_at=[item.expires_at for item in items],
+        [
+            rows.QueueRow(
+                item.kind.tenant_id,
+                item.kind.queue_id,
+                item.rank,
+                item.position,
+                item.task_id,
+                item.attempt,
+                item.retries_used,
+                item.reassigned,
+                expiries.get(item.expires_at) or expiries.setdefault(item.expires_at, moment(item.expires_at)),
+            )
+            for item in items
+        ],
     )
 
 

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from treadle.engine.ports import Ended
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind, RunStatus
+from treadle.runtime.clock import moment
 from treadle.storage import finish as rows
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
     from treadle.engine.catalog import TaskKind
@@ -101,18 +104,27 @@ async def write_ended(attempts: list[Attempt], conn: Conn) -> None:
 
 async def write_results(batch: Batch, conn: Conn) -> None:
     """Store how runs ended."""
-    results = batch.results
+    finished_at = batch.moment
+    # Attempts that were assigned in one commit share the time of it.
+    known: dict[float | None, datetime | None] = {None: None}
     await rows.insert_results(
         conn,
-        tenant_ids=[result.kind.tenant_id for result in results],
-        ids=[result.task_id for result in results],
-        attempts=[result.attempt for result in results],
-        statuses=[result.status for result in results],
-        retries_used=[result.retries_used for result in results],
-        worker_ids=[result.worker_id for result in results],
-        assigned_at=[result.assigned_at for result in results],
-        started_at=[result.started_at for result in results],
-        errors=[result.error for result in results],
-        outputs=[result.output for result in results],
-        finished_at=batch.moment,
+        [
+            rows.ResultRow(
+                result.kind.tenant_id,
+                result.task_id,
+                result.attempt,
+                result.status,
+                result.retries_used,
+                result.worker_id,
+                known[result.assigned_at]
+                if result.assigned_at in known
+                else known.setdefault(result.assigned_at, moment(result.assigned_at or 0)),
+                None if result.started_at is None else moment(result.started_at),
+                finished_at,
+                result.error,
+                result.output,
+            )
+            for result in batch.results
+        ],
     )

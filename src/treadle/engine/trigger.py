@@ -87,19 +87,24 @@ async def _stored(tasks: list[Attempt], conn: Conn) -> set[str]:
 
 async def write(batch: Batch, conn: Conn) -> None:
     """Store the new runs."""
-    tasks = batch.created
+    now = batch.moment
     await rows.insert_tasks(
         conn,
-        tenant_ids=[task.kind.tenant_id for task in tasks],
-        ids=[task.task_id for task in tasks],
-        versions=[task.kind.version for task in tasks],
-        steps=[task.kind.step for task in tasks],
-        queue_ids=[task.kind.queue_id for task in tasks],
-        priorities=[task.priority for task in tasks],
-        inputs=[task.input or b"{}" for task in tasks],
-        metadata=[task.metadata for task in tasks],
-        parent_ids=[task.parent_id for task in tasks],
-        child_indexes=[task.child_index for task in tasks],
-        child_keys=[task.child_key for task in tasks],
-        created_at=batch.moment,
+        [
+            rows.TaskRow(
+                task.kind.tenant_id,
+                task.task_id,
+                task.kind.version,
+                task.kind.step,
+                task.kind.queue_id,
+                task.priority,
+                task.input or b"{}",
+                task.metadata,
+                task.parent_id,
+                task.child_index,
+                task.child_key,
+                now,
+            )
+            for task in batch.created
+        ],
     )

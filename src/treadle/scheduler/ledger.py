@@ -203,7 +203,7 @@ class Ledger:
             await assign.load_missing_inputs(batch.redelivered, conn)
         if batch.logs:
             await emit.write_logs(batch, conn)
-        if batch.event_tasks:
+        if batch.events:
             await emit.write_events(batch, conn)
 
     def _tell(self, batch: Batch, chosen: list[Attempt], memory: Memory) -> None:

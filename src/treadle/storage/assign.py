@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage import arrays
 from treadle.storage.load import statements
 from treadle.storage.rows import only
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from treadle.storage.database import Conn
@@ -17,30 +17,22 @@ if TYPE_CHECKING:
 _SQL = statements("assign")
 
 
-async def insert_attempts(
-    conn: Conn,
-    *,
-    tenant_ids: Sequence[int],
-    task_ids: Sequence[str],
-    attempts: Sequence[int],
-    worker_ids: Sequence[str],
-    retries_used: Sequence[int],
-    reassigned: Sequence[int],
-    timeouts_at: Sequence[float],
-    assigned_at: datetime,
-) -> None:
-    """Give attempts to workers; `timeouts_at` in epoch seconds."""
-    await conn.execute(
-        _SQL["insert_attempts"],
-        arrays.numbers(tenant_ids),
-        arrays.ids(task_ids),
-        arrays.numbers(attempts),
-        arrays.ids(worker_ids),
-        arrays.numbers(retries_used),
-        arrays.numbers(reassigned),
-        arrays.times(timeouts_at),
-        assigned_at,
-    )
+class AttemptRow(NamedTuple):
+    """A new running attempt, column by column."""
+
+    tenant_id: int
+    task_id: str
+    attempt: int
+    worker_id: str
+    retries_used: int
+    reassigned: int
+    assigned_at: datetime
+    timeout_at: datetime
+
+
+async def insert_attempts(conn: Conn, rows: Iterable[AttemptRow]) -> None:
+    """Give attempts to workers, by COPY."""
+    await conn.copy_records_to_table("attempt", schema_name="treadle", columns=AttemptRow._fields, records=rows)
 
 
 async def delete_queue_items(

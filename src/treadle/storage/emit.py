@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage import arrays
 from treadle.storage.load import statements
@@ -16,25 +17,26 @@ if TYPE_CHECKING:
 _SQL = statements("emit")
 
 
-async def insert_events(
-    conn: Conn,
-    *,
-    at: datetime,
-    tenant_ids: Sequence[int],
-    kinds: Sequence[int],
-    task_ids: Sequence[str],
-    attempts: Sequence[int],
-    details: Sequence[str | None],
-) -> None:
-    """Append what happened: one element per task and kind, stored as one row per tenant and kind."""
+class EventGroup(NamedTuple):
+    """All tasks of a tenant to which the same happened in one commit; a detail may be missing."""
+
+    tenant_id: int
+    kind: int
+    task_ids: list[str]
+    attempts: list[int]
+    details: list[str | None]
+
+
+async def insert_events(conn: Conn, *, at: datetime, groups: Sequence[EventGroup]) -> None:
+    """Append what happened: one row per group."""
     await conn.execute(
         _SQL["insert_events"],
         at,
-        arrays.numbers(tenant_ids),
-        arrays.numbers(kinds),
-        arrays.ids(task_ids),
-        arrays.numbers(attempts),
-        arrays.texts(details),
+        [group.tenant_id for group in groups],
+        [group.kind for group in groups],
+        [arrays.ids(group.task_ids) for group in groups],
+        [arrays.numbers(group.attempts) for group in groups],
+        [None if arrays.texts(group.details) is None else json.dumps(group.details) for group in groups],
     )
 
 

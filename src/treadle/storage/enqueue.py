@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.storage import arrays
 from treadle.storage.load import statements
 from treadle.storage.rows import TaskColumns, only, task_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     from treadle.storage.database import Conn
@@ -30,32 +29,23 @@ class WindowRow(NamedTuple):
     task: TaskColumns
 
 
-async def insert_queue_items(
-    conn: Conn,
-    *,
-    tenant_ids: Sequence[int],
-    queue_ids: Sequence[int],
-    ranks: Sequence[int],
-    positions: Sequence[int],
-    task_ids: Sequence[str],
-    attempts: Sequence[int],
-    retries_used: Sequence[int],
-    reassigned: Sequence[int],
-    expires_at: Sequence[float],
-) -> None:
-    """Queue attempts; `expires_at` in epoch seconds."""
-    await conn.execute(
-        _SQL["insert_queue_items"],
-        arrays.numbers(tenant_ids),
-        arrays.numbers(queue_ids),
-        arrays.numbers(ranks),
-        arrays.numbers(positions),
-        arrays.ids(task_ids),
-        arrays.numbers(attempts),
-        arrays.numbers(retries_used),
-        arrays.numbers(reassigned),
-        arrays.times(expires_at),
-    )
+class QueueRow(NamedTuple):
+    """An attempt to be queued, column by column."""
+
+    tenant_id: int
+    queue_id: int
+    rank: int
+    position: int
+    task_id: str
+    attempt: int
+    retries_used: int
+    reassigned: int
+    expires_at: datetime
+
+
+async def insert_queue_items(conn: Conn, rows: Iterable[QueueRow]) -> None:
+    """Queue attempts that found no free slot in the commit that made them ready, by COPY."""
+    await conn.copy_records_to_table("queue_item", schema_name="treadle", columns=QueueRow._fields, records=rows)
 
 
 async def load_window(

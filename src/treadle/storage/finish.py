@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage import arrays
 from treadle.storage.load import statements
 from treadle.storage.rows import only
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from treadle.storage.database import Conn
@@ -29,36 +29,22 @@ async def delete_attempts(
     return int(row["ended"])
 
 
-async def insert_results(
-    conn: Conn,
-    *,
-    tenant_ids: Sequence[int],
-    ids: Sequence[str],
-    attempts: Sequence[int],
-    statuses: Sequence[int],
-    retries_used: Sequence[int],
-    worker_ids: Sequence[str | None],
-    assigned_at: Sequence[float | None],
-    started_at: Sequence[float | None],
-    errors: Sequence[str | None],
-    outputs: Sequence[bytes | None],
-    finished_at: datetime,
-) -> None:
-    """Store how task runs ended; `assigned_at` and `started_at` in epoch seconds."""
-    packed = arrays.blob(outputs)
-    await conn.execute(
-        _SQL["insert_results"],
-        arrays.numbers(tenant_ids),
-        arrays.ids(ids),
-        arrays.numbers(attempts),
-        arrays.numbers(statuses),
-        arrays.numbers(retries_used),
-        arrays.ids_or_null(worker_ids),
-        arrays.times(assigned_at),
-        arrays.times(started_at),
-        arrays.texts(errors),
-        packed.data,
-        packed.starts,
-        packed.lengths,
-        finished_at,
-    )
+class ResultRow(NamedTuple):
+    """How a task run ended, column by column."""
+
+    tenant_id: int
+    id: str
+    attempt: int
+    status: int
+    retries_used: int
+    worker_id: str | None
+    assigned_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime
+    error: str | None
+    output: bytes | None
+
+
+async def insert_results(conn: Conn, rows: Iterable[ResultRow]) -> None:
+    """Store how task runs ended, by COPY. A second result for a run is an error, never an overwrite."""
+    await conn.copy_records_to_table("task_result", schema_name="treadle", columns=ResultRow._fields, records=rows)

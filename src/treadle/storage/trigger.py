@@ -8,7 +8,7 @@ from treadle.storage import arrays
 from treadle.storage.load import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from treadle.storage.database import Conn
@@ -25,41 +25,26 @@ class ChildRow(NamedTuple):
     child_id: str
 
 
-async def insert_tasks(
-    conn: Conn,
-    *,
-    tenant_ids: Sequence[int],
-    ids: Sequence[str],
-    versions: Sequence[int],
-    steps: Sequence[int],
-    queue_ids: Sequence[int],
-    priorities: Sequence[int],
-    inputs: Sequence[bytes],
-    metadata: Sequence[str | None],
-    parent_ids: Sequence[str | None],
-    child_indexes: Sequence[int | None],
-    child_keys: Sequence[str | None],
-    created_at: datetime,
-) -> None:
-    """Store new task runs; what exists stays as it is."""
-    packed = arrays.blob(inputs)
-    await conn.execute(
-        _SQL["insert_tasks"],
-        arrays.numbers(tenant_ids),
-        arrays.ids(ids),
-        arrays.numbers(versions),
-        arrays.numbers(steps),
-        arrays.numbers(queue_ids),
-        arrays.numbers(priorities),
-        packed.data,
-        packed.starts,
-        packed.lengths,
-        arrays.texts(metadata),
-        arrays.ids_or_null(parent_ids),
-        arrays.numbers_or_null(child_indexes),
-        arrays.texts(child_keys),
-        created_at,
-    )
+class TaskRow(NamedTuple):
+    """A new task run, column by column."""
+
+    tenant_id: int
+    id: str
+    version: int
+    step: int
+    queue_id: int
+    priority: int
+    input: bytes
+    metadata: str | None
+    parent_id: str | None
+    child_index: int | None
+    child_key: str | None
+    created_at: datetime
+
+
+async def insert_tasks(conn: Conn, rows: Iterable[TaskRow]) -> None:
+    """Store new task runs, by COPY."""
+    await conn.copy_records_to_table("task", schema_name="treadle", columns=TaskRow._fields, records=rows)
 
 
 async def existing_tasks(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> set[str]:

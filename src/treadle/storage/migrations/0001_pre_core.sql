@@ -136,6 +136,8 @@ CREATE TABLE treadle.event_log (
     details    text[],                         -- per task, or null when there is nothing to say
     PRIMARY KEY (at, id)
 ) PARTITION BY RANGE (at);
+-- Ids do not compress: trying costs more than storing them.
+ALTER TABLE treadle.event_log ALTER COLUMN task_ids SET STORAGE EXTERNAL, ALTER COLUMN attempts SET STORAGE MAIN;
 
 -- A queued attempt. Narrow, inserted and deleted, never updated.
 CREATE TABLE treadle.queue_item (

@@ -1,13 +1,3 @@
--- name: insert_attempts :exec
--- Give attempts to workers.
-INSERT INTO treadle.attempt
-    (tenant_id, task_id, attempt, worker_id, retries_used, reassigned, assigned_at, timeout_at)
-SELECT tenant_id, task_id, attempt, worker_id, retries_used, reassigned, $8::timestamptz,
-       to_timestamp(timeout_at)
-FROM unnest($1::text::integer[], $2::text::uuid[], $3::text::integer[], $4::text::uuid[], $5::text::smallint[],
-            $6::text::smallint[], $7::text::float8[])
-     AS a (tenant_id, task_id, attempt, worker_id, retries_used, reassigned, timeout_at);
-
 -- name: delete_queue_items :one
 -- Take items out of the queue; answers how many were still there, which must be all of them.
 WITH gone AS (

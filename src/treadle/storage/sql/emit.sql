@@ -1,12 +1,11 @@
 -- name: insert_events :exec
--- Append to the event log: one row for each (tenant, kind) of this commit, in the order in which they came.
+-- Append to the event log: one row for each (tenant, kind) of this commit, in the order in which they came. Arrays of
+-- arrays would have to be square, so each row's arrays travel as literals.
 INSERT INTO treadle.event_log (at, tenant_id, kind, task_ids, attempts, details)
-SELECT $1::timestamptz, tenant_id, kind, array_agg(task_id ORDER BY place), array_agg(attempt ORDER BY place),
-       CASE WHEN count(detail) > 0 THEN array_agg(detail ORDER BY place) END
-FROM unnest($2::text::integer[], $3::text::smallint[], $4::text::uuid[], $5::text::integer[], $6::text[])
-     WITH ORDINALITY AS e (tenant_id, kind, task_id, attempt, detail, place)
-GROUP BY tenant_id, kind
-ORDER BY min(place);
+SELECT $1::timestamptz, tenant_id, kind, task_ids::uuid[], attempts::integer[],
+       (SELECT array_agg(d #>> '{}') FROM json_array_elements(details::json) AS d)
+FROM unnest($2::integer[], $3::smallint[], $4::text[], $5::text[], $6::text[])
+     AS e (tenant_id, kind, task_ids, attempts, details);
 
 -- name: insert_logs :exec
 -- Store log lines that tasks wrote.

@@ -1,12 +1,3 @@
--- name: insert_queue_items :exec
--- Queue attempts that found no free slot in the commit that made them ready.
-INSERT INTO treadle.queue_item
-    (tenant_id, queue_id, rank, position, task_id, attempt, retries_used, reassigned, expires_at)
-SELECT tenant_id, queue_id, rank, position, task_id, attempt, retries_used, reassigned, to_timestamp(expires_at)
-FROM unnest($1::text::integer[], $2::text::integer[], $3::text::smallint[], $4::text::bigint[], $5::text::uuid[],
-            $6::text::integer[], $7::text::smallint[], $8::text::smallint[], $9::text::float8[])
-     AS q (tenant_id, queue_id, rank, position, task_id, attempt, retries_used, reassigned, expires_at);
-
 -- name: load_window :many
 -- The next items of one queue after the key ($3, $4), most urgent first, with inputs of up to $6 bytes.
 SELECT q.rank, q.position, q.task_id, q.attempt, q.retries_used, q.reassigned, q.expires_at,

@@ -1,16 +1,3 @@
--- name: insert_tasks :exec
--- Store new task runs. Repeating a batch whose first outcome is unknown is harmless: what exists stays as it is.
-INSERT INTO treadle.task
-    (tenant_id, id, version, step, queue_id, priority, input, metadata, parent_id, child_index, child_key, created_at)
-SELECT tenant_id, id, version, step, queue_id, priority, substring($7::bytea FROM input_start FOR input_length),
-       metadata, parent_id, child_index, child_key, $14::timestamptz
-FROM unnest($1::text::integer[], $2::text::uuid[], $3::text::bigint[], $4::text::smallint[], $5::text::integer[],
-            $6::text::smallint[], $8::text::integer[], $9::text::integer[], $10::text[], $11::text::uuid[],
-            $12::text::integer[], $13::text[])
-     AS t (tenant_id, id, version, step, queue_id, priority, input_start, input_length, metadata, parent_id,
-           child_index, child_key)
-ON CONFLICT DO NOTHING;
-
 -- name: existing_tasks :many
 -- Which of these ids are stored already: asked only after a commit whose outcome is unknown.
 SELECT t.id
