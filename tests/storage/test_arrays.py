@@ -35,21 +35,9 @@ def test_ids(server: PlainConnection, values: list[str]) -> None:
 
 
 @EXAMPLES
-@given(values=st.lists(st.none() | IDS))
-def test_ids_where_some_are_missing(server: PlainConnection, values: list[str | None]) -> None:
-    assert column(server, "$1::text::uuid[]", arrays.ids_or_null(values)) == values
-
-
-@EXAMPLES
 @given(values=st.lists(st.integers(-(1 << 63), (1 << 63) - 1)))
 def test_numbers(server: PlainConnection, values: list[int]) -> None:
     assert column(server, "$1::text::bigint[]", arrays.numbers(values)) == values
-
-
-@EXAMPLES
-@given(values=st.lists(st.none() | st.integers(-(1 << 31), (1 << 31) - 1)))
-def test_numbers_where_some_are_missing(server: PlainConnection, values: list[int | None]) -> None:
-    assert column(server, "$1::text::integer[]", arrays.numbers_or_null(values)) == values
 
 
 @EXAMPLES
@@ -75,14 +63,3 @@ def test_texts_beside_another_column(server: PlainConnection, values: list[str |
 
 
 @EXAMPLES
-@given(values=st.lists(st.none() | st.binary(max_size=300)))
-def test_blobs(server: PlainConnection, values: list[bytes | None]) -> None:
-    packed = arrays.blob(values)
-    rows = server.fetch(
-        "SELECT CASE WHEN length >= 0 THEN substring($1::bytea FROM start FOR length) END AS v "
-        "FROM unnest($2::text::integer[], $3::text::integer[]) WITH ORDINALITY AS t (start, length, n) ORDER BY n",
-        packed.data,
-        packed.starts,
-        packed.lengths,
-    )
-    assert [row["v"] for row in rows] == values
