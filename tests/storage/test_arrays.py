@@ -60,6 +60,3 @@ def test_texts_beside_another_column(server: PlainConnection, values: list[str |
         arrays.texts(values),
     )
     assert [row["v"] for row in rows] == values
-
-
-@EXAMPLES
