@@ -110,7 +110,12 @@ class RunningEngine:
         self._stack.push_async_callback(parts.router.close)
         if "api" in settings.roles:
             http = HttpServer(create_app(parts.backend))
-            http_port = await http.start(settings.host, settings.http_port)
+            try:
+                http_port = await http.start(settings.host, settings.http_port)
+            except OSError as problem:
+                raise Unavailable(
+                    "http_port", f"cannot listen on {settings.host}:{settings.http_port}: {problem.strerror}"
+                ) from problem
             self._stack.push_async_callback(http.stop)
             self.http_url = settings.public_http_url or f"http://{settings.host}:{http_port}"
         await server.start()
