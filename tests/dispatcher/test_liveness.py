@@ -1,145 +1,94 @@
-"""Deliveries that a worker never got, and attempts that it runs although they have gone elsewhere."""
+"""Who is alive, by a clock that only the test moves."""
 
-from __future__ import annotations
-
-import asyncio
 from typing import Any
 
 import pytest
 
-from treadle.dispatcher.frames import SessionLink, hear, report_from_frame
-from treadle.engine.attempt import Attempt
-from treadle.engine.catalog import TaskKind
-from treadle.engine.ports import StopReason
-from treadle.model.definition import TaskDefinition, WorkflowDefinition
-from treadle.model.ids import new_id
-from treadle.storage.register import VersionRow
-from treadle.wire.gen.treadle.v1 import worker_pb2
+from treadle.dispatcher.liveness import Liveness
+from treadle.engine.commands import Command, WorkerChanged, WorkerLost
+from treadle.engine.inbox import Inbox
+from treadle.runtime.clock import VirtualClock
 
-AFTER = 5.0
+WORKER = "01890000-0000-7000-8000-000000000001"
+OTHER = "01890000-0000-7000-8000-000000000002"
 
 
-class Wire:
-    """What a link writes, frame by frame; `full` when the worker does not read."""
+class Watch:
+    """A liveness watch, and what it has said."""
 
-    def __init__(self, link: SessionLink) -> None:
-        self._link = link
-        self.full = False
-        self.writing: asyncio.Task[None] | None = None
+    def __init__(self) -> None:
+        self.clock = VirtualClock(1000.0)
+        self.inbox = Inbox()
+        # "Last seen" is stored by another method than those under test.
+        nowhere: Any = None
+        self.liveness = Liveness(self.inbox, nowhere, self.clock)
 
-    async def frame(self) -> worker_pb2.EngineFrame:
-        """The next frame; the link must have something to say."""
-        frames: asyncio.Queue[worker_pb2.EngineFrame] = asyncio.Queue()
-        full = self.full
-
-        class Stream:
-            async def write(self, message: Any) -> None:
-                frames.put_nowait(message)
-                if full:
-                    await asyncio.Event().wait()
-
-        self.writing = asyncio.create_task(self._link.write_to(Stream()))
-        frame = await frames.get()
-        if not full:
-            self.writing.cancel()
-        return frame
+    def after(self, seconds: float) -> list[Command]:
+        """What the watch says after that time."""
+        self.clock.advance(seconds)
+        self.liveness.look()
+        return self.inbox.take(1000)
 
 
 @pytest.fixture
-def link() -> SessionLink:
-    return SessionLink("worker", 1, queue_ids=[1], capacity={"default": 10}, max_bytes=4 * 1024 * 1024)
+def watch() -> Watch:
+    return Watch()
 
 
-@pytest.fixture
-def wire(link: SessionLink) -> Wire:
-    return Wire(link)
+def rests(command: Command) -> bool:
+    assert isinstance(command, WorkerChanged)
+    assert command.pulse
+    return not command.available
 
 
-def attempts(count: int, number: int = 1) -> list[Attempt]:
-    task = TaskDefinition(readable_id="job", action="job:job")
-    kind = TaskKind(VersionRow(1, 1, new_id(), new_id(), "", ""), WorkflowDefinition("job", (task,)), 0, 1)
-    return [
-        Attempt(
-            kind=kind,
-            task_id=new_id(),
-            attempt=number,
-            priority=1,
-            input=b'{"n":1}',
-            metadata=None,
-            parent_id=None,
-            child_index=None,
-            child_key=None,
-            created_at=0.0,
-        )
-        for _ in range(count)
-    ]
+def test_a_worker_that_speaks_is_left_alone(watch: Watch) -> None:
+    watch.liveness.watch(WORKER, 1, 30.0)
+    for _ in range(20):
+        assert watch.after(4) == []
+        watch.liveness.seen(WORKER)
+    assert watch.liveness.last_seen(WORKER) == watch.clock.now()
 
 
-def resend_now(link: SessionLink) -> int:
-    """As if the time had passed."""
-    return link.resend(now=float("inf"), after=AFTER)
+def test_a_silent_worker_rests_once_and_is_lost_in_the_end(watch: Watch) -> None:
+    watch.liveness.watch(WORKER, 1, 30.0)
+    [command] = watch.after(6)
+    assert rests(command)
+    assert watch.after(20) == []
+    [command] = watch.after(5)
+    assert isinstance(command, WorkerLost)
+    assert (command.tenant_id, command.worker_id) == (1, WORKER)
+    assert watch.after(100) == []
+    assert watch.liveness.last_seen(WORKER) is None
 
 
-async def test_what_is_not_acknowledged_is_sent_again_until_it_is(link: SessionLink, wire: Wire) -> None:
-    first, second = attempts(2)
-    link.deliver([first, second])
-    sent = await wire.frame()
-    first.input = None  # the engine forgets inputs once they are delivered
-    hear(worker_pb2.WorkerFrame(received=[worker_pb2.Attempt(task_id=second.task_id, attempt=1)]), link)
-    for _ in range(2):
-        assert resend_now(link) == 1
-        again = await wire.frame()
-        assert list(again.deliveries) == [sent.deliveries[0]]
-    hear(worker_pb2.WorkerFrame(received=[worker_pb2.Attempt(task_id=first.task_id, attempt=1)]), link)
-    assert resend_now(link) == 0
+def test_a_worker_that_is_heard_again_is_available_again(watch: Watch) -> None:
+    watch.liveness.watch(WORKER, 1, 30.0)
+    watch.after(10)
+    watch.liveness.seen(WORKER)
+    watch.liveness.seen(WORKER)
+    [command] = watch.after(0)
+    assert not rests(command)
+    assert watch.after(5) == []
 
 
-async def test_nothing_is_sent_again_before_its_time(link: SessionLink) -> None:
-    link.deliver(attempts(1))
-    assert link.resend(now=0.0, after=AFTER) == 0
+def test_each_worker_has_its_own_patience(watch: Watch) -> None:
+    watch.liveness.watch(WORKER, 1, 3.0)
+    watch.liveness.watch(OTHER, 2, 30.0)
+    [command] = watch.after(4)
+    assert isinstance(command, WorkerLost)
+    assert command.worker_id == WORKER
 
 
-@pytest.mark.parametrize(
-    "name", ["received", "started", "completed", "failed", "handed_back", "lost", "stopped", "heartbeat"]
-)
-async def test_any_word_about_an_attempt_acknowledges_it(link: SessionLink, name: str) -> None:
-    [attempt] = attempts(1)
-    link.deliver([attempt])
-    frame = worker_pb2.WorkerFrame()
-    entries = frame.heartbeat.running if name == "heartbeat" else getattr(frame, name)
-    entries.add(task_id=attempt.task_id, attempt=1)
-    hear(frame, link)
-    assert resend_now(link) == 0
+def test_a_worker_that_opens_a_stream_again_begins_anew(watch: Watch) -> None:
+    watch.liveness.watch(WORKER, 1, 5.0)
+    watch.clock.advance(4)
+    watch.liveness.watch(WORKER, 1, 5.0)
+    assert watch.after(4) == []
 
 
-async def test_a_word_about_an_earlier_attempt_acknowledges_nothing(link: SessionLink) -> None:
-    [attempt] = attempts(1, number=2)
-    link.deliver([attempt])
-    hear(worker_pb2.WorkerFrame(completed=[worker_pb2.Completion(task_id=attempt.task_id, attempt=1)]), link)
-    link.stop(attempt.task_id, 1, StopReason.SUPERSEDED)
-    assert resend_now(link) == 1
-
-
-async def test_what_was_cancelled_is_not_sent_again(link: SessionLink) -> None:
-    [attempt] = attempts(1)
-    link.deliver([attempt])
-    link.stop(attempt.task_id, 1, StopReason.CANCELLED)
-    assert resend_now(link) == 0
-
-
-async def test_a_worker_that_does_not_read_is_not_sent_more(link: SessionLink, wire: Wire) -> None:
-    link.deliver(attempts(1))
-    wire.full = True
-    await wire.frame()
-    assert resend_now(link) == 0
-    assert wire.writing is not None
-    wire.writing.cancel()
-
-
-async def test_attempts_lost_with_a_process_are_reported_as_such(link: SessionLink) -> None:
-    task_id = new_id()
-    frame = worker_pb2.WorkerFrame(lost=[worker_pb2.Attempt(task_id=task_id, attempt=3)])
-    report = report_from_frame(frame, link)
-    assert report is not None
-    assert list(report.lost) == [(task_id, 3)]
-    assert report.size == 1
+def test_nothing_is_said_of_those_that_left(watch: Watch) -> None:
+    watch.liveness.watch(WORKER, 1, 5.0)
+    watch.liveness.forget(WORKER)
+    watch.liveness.forget(WORKER)
+    watch.liveness.seen(WORKER)
+    assert watch.after(100) == []
