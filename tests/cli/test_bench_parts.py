@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from treadle.cli.bench import usage
+from treadle.cli.bench.report import print_report
+from treadle.cli.bench.scenarios.steady import backlog
 from treadle.cli.bench.times import Times, milliseconds_between, percentile
 
 
@@ -59,3 +61,28 @@ def test_usage_counts_children_that_have_ended() -> None:
 def test_usage_of_what_is_not_there() -> None:
     assert usage.cpu_us(None) is None
     assert usage.peak_rss_mb(2**22 + 1) is None
+
+
+def test_backlog_counts_what_was_due_and_had_not_started(tmp_path: Path) -> None:
+    due, started = Times.create(tmp_path / "d", 4), Times.create(tmp_path / "s", 4)
+    for number in range(4):
+        due.set(number, 1000 + 100 * number)
+    for number, moment in enumerate((1050, 1350, 1360, 1450)):
+        started.set(number, moment)
+    assert backlog(due, started, 1400) == {
+        "after_25_pct": 1,  # at 1100: two due, one started
+        "after_50_pct": 2,
+        "after_75_pct": 3,
+        "after_100_pct": 1,
+    }
+
+
+def test_report_for_people_names_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report({"tasks_per_s": 1234.5, "gone": None, "rounds": [{"gap_s": 1}, {"gap_s": 2}]}, as_json=False)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        ["tasks", "per", "s", "1,234.5"],
+        ["gone", "-"],
+        ["rounds", "1", "gap", "s", "1"],
+        ["rounds", "2", "gap", "s", "2"],
+    ]

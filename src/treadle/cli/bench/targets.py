@@ -1,11 +1,14 @@
 """The two SDKs behind one face: what the benchmark's client asks of them."""
 
 import asyncio
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+_HEADER = "x" * 16
 
 
 class Target(Protocol):
-    """Starts runs of the no-op task by number, and checks what comes back."""
+    """Starts runs of the task by number, and checks what comes back."""
 
     async def run_many(self, numbers: range) -> None:
         """Start them in one request and await all results."""
@@ -15,27 +18,50 @@ class Target(Protocol):
         """Start them in one request, without waiting for results."""
         ...
 
+    async def start_one(self, number: int) -> None:
+        """Start one, without waiting for its result."""
+        ...
+
     async def run_one(self, number: int) -> None:
         """Start one and await its result."""
         ...
 
 
 class OwnTarget:
-    """Through Treadle's SDK."""
+    """Through Treadle's SDK.
 
-    def __init__(self) -> None:
-        from treadle.cli.bench.tasks import bench_noop
+    Args:
+        token: whose tenant's; None: the environment's.
+        payload_bytes: size of inputs and results.
+    """
 
-        self._task = bench_noop
+    def __init__(self, token: str | None = None, payload_bytes: int = 0) -> None:
+        from treadle.cli.bench.tasks import ECHO, NOOP, make_app
+
+        self.app = make_app(token)
+        self._data = (_HEADER * (payload_bytes // len(_HEADER) + 1))[:payload_bytes]
+        self._task = self.app.tasks[ECHO if payload_bytes else NOOP]
 
     async def run_many(self, numbers: range) -> None:
-        _check(list(numbers), await self._task.run_many({"i": number} for number in numbers))
+        _check(
+            [self._result(number) for number in numbers],
+            await self._task.run_many(self._input(number) for number in numbers),
+        )
 
     async def start_many(self, numbers: range) -> None:
-        await self._task.start_many({"i": number} for number in numbers)
+        await self._task.start_many(self._input(number) for number in numbers)
+
+    async def start_one(self, number: int) -> None:
+        await self._task.start(**self._input(number))
 
     async def run_one(self, number: int) -> None:
-        _check(number, await self._task.run(i=number))
+        _check(self._result(number), await self._task.run(**self._input(number)))
+
+    def _input(self, number: int) -> Mapping[str, Any]:
+        return {"i": number, "data": self._data} if self._data else {"i": number}
+
+    def _result(self, number: int) -> object:
+        return self._data or number
 
 
 class HatchetTarget:
@@ -54,6 +80,9 @@ class HatchetTarget:
     async def start_many(self, numbers: range) -> None:
         items = [self._task.create_bulk_run_item(self._number(i=number)) for number in numbers]
         await self._task.aio_run_many(items, wait_for_result=False)
+
+    async def start_one(self, number: int) -> None:
+        await self._task.aio_run(self._number(i=number), wait_for_result=False)
 
     async def run_one(self, number: int) -> None:
         _check({"i": number}, await self._task.aio_run(self._number(i=number)))

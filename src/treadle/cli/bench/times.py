@@ -31,6 +31,9 @@ class Times:
         if not self._cells[at]:
             self._cells[at] = time.monotonic_ns()
 
+    def set(self, at: int, moment: int) -> None:
+        self._cells[at] = moment
+
     def mark_range(self, first: int, count: int, moment: int) -> None:
         for at in range(first, first + count):
             self._cells[at] = moment
@@ -42,9 +45,15 @@ class Times:
         return len(self._cells)
 
 
-def milliseconds_between(begin: Times, end: Times) -> list[float]:
+def milliseconds_between(begin: Times, end: Times, numbers: range | None = None) -> list[float]:
     """Sorted differences, of the cells where both moments are known."""
-    return sorted((end[at] - begin[at]) / 1e6 for at in range(len(begin)) if begin[at] and end[at])
+    cells = range(len(begin)) if numbers is None else numbers
+    return sorted((end[at] - begin[at]) / 1e6 for at in cells if begin[at] and end[at])
+
+
+def spread(ordered: list[float]) -> dict[str, float | None]:
+    """Median, 95th and 99th percentile."""
+    return {name: percentile(ordered, share) for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}
 
 
 def percentile(ordered: list[float], share: float) -> float | None:

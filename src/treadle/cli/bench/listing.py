@@ -1,0 +1,35 @@
+"""How long it takes to look at runs, as a person or the dashboard would."""
+
+import time
+from typing import Any
+
+from treadle.cli.bench.times import percentile
+from treadle.cli.engine import Engine
+from treadle.sdk.gateway import Gateway
+from treadle.wire.gen.treadle.v1 import runs_pb2
+
+_PAGE = 50
+
+
+def time_listing(gateway: Gateway, calls: int) -> dict[str, Any]:
+    """Milliseconds of each kind of look, median and 95th percentile."""
+    engine = Engine(gateway)
+    newest = runs_pb2.ListRunsRequest()
+    completed = runs_pb2.ListRunsRequest(statuses=[runs_pb2.RUN_STATUS_COMPLETED])
+    running = runs_pb2.ListRunsRequest(statuses=[runs_pb2.RUN_STATUS_RUNNING, runs_pb2.RUN_STATUS_QUEUED])
+    spreads: dict[str, Any] = {}
+    for name, request in (("newest", newest), ("completed", completed), ("active", running)):
+        spreads[name] = _time(calls, lambda request=request: list(engine.list_runs(request, _PAGE)))
+    first = next(engine.list_runs(newest, 1))
+    spreads["one"] = _time(calls, lambda: engine.get(first.id))
+    return spreads
+
+
+def _time(calls: int, call: Any) -> dict[str, float | None]:
+    took = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        call()
+        took.append((time.perf_counter() - began) * 1e3)
+    took.sort()
+    return {"p50": percentile(took, 0.5), "p95": percentile(took, 0.95)}
