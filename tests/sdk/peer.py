@@ -95,6 +95,7 @@ class PeerEngine:
         self.runs: dict[str, PeerRun] = {}
         self.queue: deque[PeerRun] = deque()
         self.sessions: list[PeerSession] = []
+        self.ended_sessions: list[PeerSession] = []
         self.start_requests: list[runs_pb2.StartRequest] = []
         self.unary: list[tuple[str, Message]] = []
         self.abort_next: dict[str, list[tuple[grpc.StatusCode, str]]] = {}
@@ -347,6 +348,7 @@ class PeerEngine:
         finally:
             reader.cancel()
             self.sessions.remove(session)
+            self.ended_sessions.append(session)
 
     async def _read(self, session: PeerSession, requests: AsyncIterator[worker_pb2.WorkerFrame]) -> None:
         async for frame in requests:
@@ -361,7 +363,7 @@ class PeerEngine:
         reports: list[worker_pb2.Completion | worker_pb2.Failure] = [*frame.completed, *frame.failed]
         for report in reports:
             self._report(session, report)
-        for attempt in frame.handed_back:
+        for attempt in (*frame.handed_back, *frame.lost):
             if (run := session.in_hand.pop((attempt.task_id, attempt.attempt), None)) is not None:
                 session.free += 1
                 run.attempt += 1

@@ -305,7 +305,7 @@ async def test_a_blocked_loop_does_not_silence_the_worker(
 async def test_the_worker_stops_what_the_engine_cannot(
     app: Treadle, engine: PeerEngine, working: WorkerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("treadle.sdk.worker.session._OWN_DEADLINE_SECONDS", -60.0)
+    monkeypatch.setattr("treadle.sdk.worker.execution._OWN_DEADLINE_SECONDS", -60.0)
 
     @app.task
     async def job() -> None:

@@ -228,17 +228,22 @@ class Treadle:
         self,
         *,
         slots: int = 100,
+        processes: int = 1,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         grace: timedelta = DEFAULT_GRACE,
     ) -> None:
-        """Run this app's tasks in this process until SIGTERM or SIGINT; blocks.
+        """Run this app's tasks until SIGTERM or SIGINT; blocks.
 
         On the first signal the worker takes nothing new, lets running tasks finish, and hands back what still runs
         after the grace, without spending an attempt. A second signal hands everything back at once.
 
+        Several processes run Python code on several processors. Each imports the modules of the app, the main script
+        too if tasks are in it, so the call of `run_worker` belongs under `if __name__ == "__main__":`.
+
         Args:
-            slots: How many tasks run at a time.
+            slots: How many tasks run at a time; in each process, if there are several.
+            processes: How many processes run tasks; 1: this one.
             name: Name of the worker; this machine's name unless given.
             labels: Facts about the worker that tasks can read.
             grace: How long running tasks may take to finish after a signal.
@@ -248,7 +253,7 @@ class Treadle:
         """
         from treadle.sdk.worker.worker import Worker  # noqa: PLC0415 - loaded late on purpose
 
-        Worker(self, slots=slots, name=name, labels=labels, grace=grace).run_forever()
+        Worker(self, slots=slots, processes=processes, name=name, labels=labels, grace=grace).run_forever()
 
     def __repr__(self) -> str:
         return f"<Treadle app with {len(self._tasks)} tasks>"

@@ -70,8 +70,8 @@ class Gateway:
 
     # -- the channel -----------------------------------------------------------------------------------------------
 
-    def stub(self, path: str) -> Any:
-        """The callable of a method; only from the I/O thread."""
+    def stub(self, path: str, *, encoded: bool = False) -> Any:
+        """The callable of a method, which takes messages or, with `encoded`, their bytes; only from the I/O thread."""
         stub = self._methods.get(path)
         if stub is None:
             if self._channel is None:
@@ -83,7 +83,7 @@ class Gateway:
             )
             stub = self._methods[path] = getattr(self._channel, kind)(
                 path,
-                request_serializer=method.request_class.SerializeToString,
+                request_serializer=None if encoded else method.request_class.SerializeToString,
                 response_deserializer=method.response_class.FromString,
             )
         return stub

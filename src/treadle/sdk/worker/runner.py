@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable
 
-    from treadle.sdk.worker.ledger import Execution, Ledger, Report
+    from treadle.sdk.worker.execution import Execution
+    from treadle.sdk.worker.frames import Report
+    from treadle.sdk.worker.ledger import Ledger
     from treadle.sdk.worker.threads import Threads
 
 _LONGEST_ERROR = 32 * 1024
@@ -28,7 +30,7 @@ _HEADROOM = 64 * 1024
 class Runner:
     """Starts executions and reports how they end. `start` and `cancel` are called by the session's thread."""
 
-    def __init__(self, ledger: Ledger, threads: Threads, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, ledger: Ledger[Execution], threads: Threads, loop: asyncio.AbstractEventLoop) -> None:
         self._ledger = ledger
         self._threads = threads
         self._loop = loop
@@ -53,7 +55,7 @@ class Runner:
 
     def abandon(self, execution: Execution, reason: CancelReason) -> None:
         """Set the flag, and stop the attempt."""
-        execution.context._cancel(reason)  # noqa: SLF001 - classes of one family
+        execution.cancel(reason)
         self.cancel(execution)
 
     def _on_loop(self, callback: Any, *args: Any) -> None:
@@ -123,12 +125,12 @@ class Runner:
                 f"{execution.task.name} returned {len(output) / 2**20:.1f} MiB of JSON; messages hold "
                 f"{self._ledger.max_bytes / 2**20:.1f} MiB: store the data elsewhere and return a reference"
             )
-        return worker_pb2.Completion(
-            task_id=execution.key[0],
-            attempt=execution.key[1],
-            output=output,
-            started_at_us=execution.started_us,
-        )
+        # Field by field, as that costs a third of what keyword arguments do.
+        done = worker_pb2.Completion()
+        done.task_id, done.attempt = execution.key
+        done.output = output
+        done.started_at_us = execution.started_us
+        return done
 
     def _failure(self, execution: Execution, error: BaseException) -> worker_pb2.Failure:
         return worker_pb2.Failure(

@@ -10,38 +10,35 @@ import logging
 import platform
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import grpc
 import grpc.aio
 
 from treadle import __version__
 from treadle.model.errors import TreadleError
-from treadle.sdk.context import CancelReason, Context
 from treadle.sdk.errors import ConnectionProblem
 from treadle.sdk.pauses import Pauses, told_to_stop
 from treadle.sdk.results import EOF
-from treadle.sdk.worker.ledger import Execution
+from treadle.sdk.worker.frames import frame_of
+from treadle.sdk.worker.ledger import HeldT
 from treadle.sdk.worker.registration import DEFAULT_SLOT, action_of
 from treadle.wire.gen.treadle.v1 import worker_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from treadle.sdk.context import Host
+    from treadle.sdk.context import CancelReason
     from treadle.sdk.gateway import Gateway
-    from treadle.sdk.task import FunctionTask
+    from treadle.sdk.worker.execution import Hands
     from treadle.sdk.worker.ledger import Ledger
-    from treadle.sdk.worker.runner import Runner
 
 logger: logging.Logger = logging.getLogger("treadle.worker")
 
 _PATH = "/treadle.v1.Worker/Session"
 _WELCOME_SECONDS = 10.0
-_LATER_SECONDS = 0.01
+LATER_SECONDS = 0.01
 _SHORTEST_SILENCE_SECONDS = 3.0
-_OWN_DEADLINE_SECONDS = 10.0
-"""How much later than the engine the worker itself gives up on an attempt: for when it is cut off."""
 
 _REASONS: dict[int, CancelReason] = {
     worker_pb2.CANCEL_REASON_SUPERSEDED: "superseded",
@@ -56,16 +53,14 @@ _FATAL = (
 _NEVER_HEALS = ("token", "http-port", "tls", "bad-address", "not-configured")
 
 
-class Session:
+class Session(Generic[HeldT]):
     """Keeps the stream up until it is told to finish."""
 
     def __init__(
         self,
         gateway: Gateway,
-        ledger: Ledger,
-        runner: Runner,
-        tasks: Mapping[str, FunctionTask[..., Any, ..., Any]],
-        host: Host,
+        ledger: Ledger[HeldT],
+        hands: Hands[HeldT],
         hello: worker_pb2.Hello,
         *,
         prepare: Callable[[], Awaitable[None]],
@@ -76,18 +71,14 @@ class Session:
         Args:
             gateway: The connection.
             ledger: What is in hand and what to tell; its wake function must call `wake`.
-            runner: Starts and cancels executions.
-            tasks: By lower-cased name.
-            host: What contexts are made with.
+            hands: Run what is delivered.
             hello: The worker's facts; its id is filled in here.
             prepare: Registers the tasks; called before the first stream, and again when the engine does not know us.
             on_ready: Called with the worker's id at each welcome.
         """
         self._gateway = gateway
         self._ledger = ledger
-        self._runner = runner
-        self._by_action = {action_of(name): task for name, task in tasks.items()}
-        self._host = host
+        self._hands = hands
         self._hello = hello
         self._prepare = prepare
         self._on_ready = on_ready
@@ -106,7 +97,7 @@ class Session:
 
     def wake_later(self) -> None:
         """There is something to send that can wait a little; on the I/O thread."""
-        asyncio.get_running_loop().call_later(_LATER_SECONDS, self._ledger.is_due)
+        asyncio.get_running_loop().call_later(LATER_SECONDS, self._ledger.is_due)
 
     def finish(self) -> None:
         """Close the stream once everything is sent; on the I/O thread."""
@@ -166,14 +157,14 @@ class Session:
 
     async def _live(self) -> None:
         """One life of the stream."""
-        call = self._gateway.stub(_PATH)(metadata=self._gateway.connection.metadata)
+        call = self._gateway.stub(_PATH, encoded=True)(metadata=self._gateway.connection.metadata)
         helpers: list[asyncio.Task[None]] = []
         self._leaving = False
         try:
             del self._hello.in_hand[:]
             self._hello.in_hand.extend(self._ledger.resume())
             async with asyncio.timeout(_WELCOME_SECONDS):
-                await call.write(worker_pb2.WorkerFrame(hello=self._hello))
+                await call.write(worker_pb2.WorkerFrame(hello=self._hello).SerializeToString())
                 first = await call.read()
             if first is EOF:
                 raise TimeoutError
@@ -228,9 +219,9 @@ class Session:
         """Send what there is; what comes up while a frame is on its way goes into the next one."""
         while True:
             self._news.clear()
-            frame = self._ledger.next_frame()
-            if frame is not None:
-                await call.write(frame)
+            news = self._ledger.news()
+            if news is not None:
+                await call.write(frame_of(news))
             elif self._finishing or self._leaving:
                 await call.done_writing()
                 return
@@ -243,13 +234,11 @@ class Session:
         if frame.settled:
             self._ledger.settle(frame.settled)
         if frame.deliveries:
-            self._start(frame.deliveries)
+            self._hands.start(frame.deliveries)
         for cancel in frame.cancels:
-            execution = self._ledger.to_cancel(
-                (cancel.task_id, cancel.attempt), _REASONS.get(cancel.reason, "cancelled")
-            )
-            if execution is not None:
-                self._runner.cancel(execution)
+            held = self._ledger.to_cancel((cancel.task_id, cancel.attempt), reason_of(cancel))
+            if held is not None:
+                self._hands.cancel(held)
         if frame.canary:
             self._ledger.saw_canary(frame.canary)
         if frame.goodbye:
@@ -258,41 +247,10 @@ class Session:
             self._leaving = True
             self._news.set()
 
-    def _start(self, deliveries: Iterable[worker_pb2.Delivery]) -> None:
-        batch: list[Execution] = []
-        now = time.monotonic()
-        for delivery in deliveries:
-            task = self._by_action.get(delivery.action)
-            if task is None:
-                self._ledger.refuse(
-                    worker_pb2.Failure(
-                        task_id=delivery.task_id,
-                        attempt=delivery.attempt,
-                        error=f"LookupError: this worker has no task for {delivery.action}",
-                    )
-                )
-                continue
-            ms = delivery.timeout_ms
-            execution = Execution(
-                (delivery.task_id, delivery.attempt),
-                task,
-                Context(task.name, delivery, self._host),
-                delivery.input,
-                now + ms / 1000 + _OWN_DEADLINE_SECONDS if ms else None,
-            )
-            if self._ledger.take(execution):
-                batch.append(execution)
-        if batch:
-            self._runner.start(batch)
 
-    def stop_overdue(self) -> None:
-        """Stop attempts whose time was over long ago: the engine would have said so, were it there."""
-        now = time.monotonic()
-        for execution in self._ledger.executions():
-            if execution.deadline is not None and execution.deadline < now:
-                execution.overdue = True
-                execution.deadline = None
-                self._runner.abandon(execution, "timed out")
+def reason_of(cancel: worker_pb2.Cancel) -> CancelReason:
+    """The engine's reason as tasks see it."""
+    return _REASONS.get(cancel.reason, "cancelled")
 
 
 def hello_of(name: str, slots: int, labels: Mapping[str, str], tasks: Iterable[str]) -> worker_pb2.Hello:

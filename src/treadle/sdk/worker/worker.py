@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from treadle.model.names import check_name
 from treadle.sdk.io import Reply, new_loop
-from treadle.sdk.worker.ledger import Ledger
+from treadle.sdk.worker import home
+from treadle.sdk.worker.crew import Crew, Entrusted
+from treadle.sdk.worker.execution import Execution, OwnHands
+from treadle.sdk.worker.ledger import HeldT, Ledger
 from treadle.sdk.worker.loopwatch import LoopWatch
 from treadle.sdk.worker.registration import register
-from treadle.sdk.worker.runner import Runner
 from treadle.sdk.worker.session import Session, hello_of
 from treadle.sdk.worker.threads import Threads
 
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from treadle.sdk.app import Treadle
-    from treadle.sdk.context import Context
     from treadle.sdk.gateway import Gateway
-    from treadle.wire.gen.treadle.v1 import worker_pb2
+    from treadle.sdk.worker.execution import Hands
 
 logger: logging.Logger = logging.getLogger("treadle.worker")
 
@@ -50,20 +51,23 @@ _POLL_SECONDS = 0.02
 
 
 class Worker:
-    """Runs an app's tasks in this process.
+    """Runs an app's tasks, in this process or in children of it.
 
     Async tasks run on the event loop that `run` is awaited on; plain ones in threads. The talk with the engine happens
-    on a thread of its own.
+    on a thread of its own. With several processes, each child imports the app and has such a loop and such threads,
+    while this process only talks with the engine: to the engine they are one worker.
 
     Args:
         app: The app whose tasks to run.
-        slots: How many tasks run at a time.
+        slots: How many tasks run at a time; in each process, if there are several.
+        processes: How many processes run tasks; 1: this one.
         name: Name of the worker; this machine's name unless given.
         labels: Facts about the worker that tasks can read.
         grace: How long running tasks may take to finish when the worker stops.
 
     Raises:
-        ValueError: There are no tasks, or fewer than one slot.
+        ValueError: There are no tasks, or fewer than one slot or process, or the app is none that other processes
+            can import.
     """
 
     def __init__(
@@ -71,44 +75,38 @@ class Worker:
         app: Treadle,
         *,
         slots: int = 100,
+        processes: int = 1,
         name: str | None = None,
         labels: Mapping[str, str] | None = None,
         grace: timedelta = DEFAULT_GRACE,
     ) -> None:
+        if home.loading:
+            raise RuntimeError(
+                "a worker is started while a child process of it imports the app: put the start under "
+                '`if __name__ == "__main__":`'
+            )
         if slots < 1:
             raise ValueError(f"a worker needs at least one slot, not {slots}")
+        if processes < 1:
+            raise ValueError(f"a worker needs at least one process, not {processes}")
         if not app.tasks:
             raise ValueError("the app has no tasks: declare some with @app.task before starting its worker")
         self.name: str = check_name(name or _machine_name(), "worker name")
         self.labels: Mapping[str, str] = dict(labels or {})
         self._app = app
         self._slots = slots
+        self._processes = processes
+        self._home = home.find_home(app) if processes > 1 else None
         self._grace = grace.total_seconds()
-        self._ledger: Ledger | None = None
         self._gateway: Gateway | None = None
         self._ready: concurrent.futures.Future[str] = concurrent.futures.Future()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._stop_asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._owns_process = False
-
-    # -- what tasks' contexts need (see context.Host) ------------------------------------------------------------------
-
-    @property
-    def gateway(self) -> Gateway | None:
-        """The connection, while the worker runs."""
-        return self._gateway
-
-    def log(self, line: worker_pb2.LogLine) -> None:
-        """Send a task's log line."""
-        if self._ledger is not None:
-            self._ledger.log(line)
-
-    def extend_deadline(self, context: Context, by: timedelta) -> None:
-        """Note that the engine has given an attempt more time."""
-        for execution in self._ledger.executions() if self._ledger is not None else ():
-            if execution.context is context and execution.deadline is not None:
-                execution.deadline += by.total_seconds()
+        # Of the session, once there is one.
+        self._wake: Callable[[], None] = lambda: None
+        self._wake_later: Callable[[], None] = lambda: None
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -216,25 +214,36 @@ class Worker:
         self, gateway: Gateway, loop: asyncio.AbstractEventLoop, threads: Threads, watch: LoopWatch
     ) -> None:
         tasks = dict(self._app.tasks)
-        ledger = self._ledger = Ledger(
-            lambda: gateway.io.post(session.wake),
-            lambda: gateway.io.post(session.wake_later),
+        if self._home is None:
+            own: Ledger[Execution] = self._new_ledger(gateway)
+            hands = OwnHands(own, threads, loop, tasks=tasks, labels=self.labels, connect=lambda: gateway)
+            await self._work_with(gateway, own, hands, watch)
+        else:
+            shared: Ledger[Entrusted] = self._new_ledger(gateway)
+            crew = Crew(shared, self._home, processes=self._processes, tasks=tasks, labels=self.labels)
+            await self._work_with(gateway, shared, crew, watch)
+
+    def _new_ledger(self, gateway: Gateway) -> Ledger[Any]:
+        return Ledger(
+            lambda: gateway.io.post(self._wake),
+            lambda: gateway.io.post(self._wake_later),
             gateway.connection.max_message_bytes,
         )
-        runner = Runner(ledger, threads, loop)
+
+    async def _work_with(self, gateway: Gateway, ledger: Ledger[HeldT], hands: Hands[HeldT], watch: LoopWatch) -> None:
+        tasks = self._app.tasks
         session = Session(
             gateway,
             ledger,
-            runner,
-            tasks,
-            self,
-            hello_of(self.name, self._slots, self.labels, tasks),
+            hands,
+            hello_of(self.name, self._slots * self._processes, self.labels, tasks),
             prepare=lambda: register(gateway, tasks.values()),
             on_ready=self._on_ready,
         )
-        working = asyncio.ensure_future(session.run())
-        stopping = asyncio.ensure_future(self._stop_when_asked(session, ledger, runner, working))
-        ticking = asyncio.ensure_future(_tick(session, watch))
+        self._wake, self._wake_later = session.wake, session.wake_later
+        working = asyncio.ensure_future(_open_and_run(hands, session))
+        stopping = asyncio.ensure_future(self._stop_when_asked(session, ledger, hands, working))
+        ticking = asyncio.ensure_future(_tick(hands, watch))
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
@@ -243,22 +252,27 @@ class Worker:
             for task in (working, stopping, ticking):
                 task.cancel()
             await asyncio.gather(working, stopping, ticking, return_exceptions=True)
+            await hands.close()
 
     def _on_ready(self, worker_id: str) -> None:
         if not self._ready.done():
             logger.info(
-                "worker %s (%s) is ready: %d tasks, %d slots", self.name, worker_id, len(self._app.tasks), self._slots
+                "worker %s (%s) is ready: %d tasks, %d slots in each of %d processes",
+                self.name,
+                worker_id,
+                len(self._app.tasks),
+                self._slots,
+                self._processes,
             )
             self._ready.set_result(worker_id)
 
     async def _stop_when_asked(
-        self, session: Session, ledger: Ledger, runner: Runner, working: asyncio.Task[None]
+        self, session: Session[HeldT], ledger: Ledger[HeldT], hands: Hands[HeldT], working: asyncio.Task[None]
     ) -> None:
         await self._stop_asked.wait()
         ledger.drain()
         if not await self._until(lambda: ledger.idle, self._grace):
-            for execution in ledger.executions():
-                runner.abandon(execution, "shutting down")
+            hands.abandon_all()
             await self._until(lambda: ledger.idle, _INTERRUPT_SECONDS)
             left = ledger.executions()
             for execution in left:
@@ -292,10 +306,15 @@ class Worker:
         return True
 
 
-async def _tick(session: Session, watch: LoopWatch) -> None:
+async def _open_and_run(hands: Hands[HeldT], session: Session[HeldT]) -> None:
+    await hands.open()
+    await session.run()
+
+
+async def _tick(hands: Hands[HeldT], watch: LoopWatch) -> None:
     while True:
         await asyncio.sleep(_TICK_SECONDS)
-        session.stop_overdue()
+        hands.tick()
         watch.check()
 
 
