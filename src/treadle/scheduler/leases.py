@@ -88,7 +88,12 @@ class Leases:
             self.owned = {lease.tenant_id: lease.epoch for lease in leases if mine and lease.engine_id == mine}
             free = [lease.tenant_id for lease in leases if lease.engine_id not in by_id]
             if seat is not None:
-                self.owned |= await rows.claim(conn, engine_id=mine, tenant_ids=self._share_of(free, len(leases)))
+                wanted = self._share_of(free, len(leases))
+                claimed = await rows.claim(conn, engine_id=mine, tenant_ids=wanted)
+                self.owned |= claimed
+                if len(claimed) < len(wanted):
+                    # Another engine was faster: there may be others left for this one.
+                    self._wanted.set()
             self._unclaimed = set(free) - self.owned.keys()
             self._owners = {
                 lease.tenant_id: by_id[lease.engine_id]

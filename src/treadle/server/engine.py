@@ -36,6 +36,7 @@ _log = structlog.get_logger()
 
 _TOKEN_LIFE = timedelta(days=90)
 _STOP_GRACE = 5.0
+_LOOK_AGAIN = 0.05
 
 
 class RunningEngine:
@@ -53,6 +54,7 @@ class RunningEngine:
         # Set once a part has failed, which ends the engine as a whole.
         self.broken = asyncio.Event()
         self.error: BaseException | None = None
+        self.parts: Parts | None = None
         self.database_url = ""
         self.grpc_address = ""
         self.http_url = ""
@@ -88,7 +90,7 @@ class RunningEngine:
         self._stack.push_async_callback(database.close)
         gate = Gate(database, self._clock)
         await gate.open()
-        parts = Parts(
+        parts = self.parts = Parts(
             settings,
             database=database,
             url=self.database_url,
@@ -122,8 +124,11 @@ class RunningEngine:
 
         async def close() -> None:
             # Streams end at once, and their clients go to the next engine; unary calls are finished.
-            parts.close_streams()
-            await server.stop(_STOP_GRACE)
+            stopping = asyncio.create_task(server.stop(_STOP_GRACE))
+            while not stopping.done():
+                # Again and again, because some were just being opened.
+                parts.close_streams()
+                await asyncio.wait({stopping}, timeout=_LOOK_AGAIN)
 
         self._stack.push_async_callback(close)
         self.token = await gate.issue(
