@@ -1,3 +1,3 @@
-from tests.engine.conftest import engine
+from tests.engine.conftest import engine, plain_tracebacks
 
-__all__ = ["engine"]
+__all__ = ["engine", "plain_tracebacks"]
