@@ -130,7 +130,8 @@ class EngineProcess:
             self.kill()
             raise
         self._grpc_port = int(self._info.grpc_address.rpartition(":")[2])
-        self._http_port = int(self._info.http_url.rstrip("/").rpartition(":")[2])
+        if self._info.http_url:
+            self._http_port = int(self._info.http_url.rstrip("/").rpartition(":")[2])
         return self
 
     def _command(self) -> list[str]:
