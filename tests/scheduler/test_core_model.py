@@ -6,7 +6,6 @@ given twice, no slot is used twice, and within a queue nothing less urgent goes 
 
 from typing import NamedTuple
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -14,12 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.scheduler.plain import TENANT, Need, attempt, kind
 from treadle.engine.attempt import Attempt
 from treadle.engine.catalog import TaskKind
-from treadle.scheduler import core as core_module
 from treadle.scheduler.core import Core
+from treadle.scheduler.events import Available, Discarded, Found, Joined, Left, Queued, Refilled, Released, Tick
 
 QUEUES = (1, 2, 3)
 NEEDS: tuple[Need, ...] = ((("default", 1),), (("default", 2),), (("default", 1), ("gpu", 1)))
 WORKERS = ("a", "b", "c")
+NOW = 1_000.0
 
 
 class Row(NamedTuple):
@@ -48,21 +48,15 @@ class CoreModel(RuleBasedStateMachine):
 
     @initialize(window=st.integers(2, 7), limit=st.integers(1, 9))
     def begin(self, window: int, limit: int) -> None:
-        self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(core_module, "WINDOW", window)
         self.window = window
         self.limit = limit
-        self.core = Core()
+        self.core = Core(window=window)
         self.position = 0
         self.table: dict[str, Row] = {}
         self.running: dict[str, tuple[str, Row]] = {}
         self.workers: dict[str, Worker] = {}
         self.resting: set[str] = set()
         self.kinds = {(queue, need): kind(queue, need) for queue in QUEUES for need in NEEDS}
-
-    def teardown(self) -> None:
-        if hasattr(self, "patch"):
-            self.patch.undo()
 
     # -- one commit ----------------------------------------------------------------------------------------------
 
@@ -76,16 +70,19 @@ class CoreModel(RuleBasedStateMachine):
         self.check_nothing_could_be_given()
 
     def commit_once(self, ready: list[Attempt]) -> None:
-        for line in self.core.starving():
-            rows = sorted(row for row in self.table.values() if row.kind.queue_id == line.queue_id)
-            beyond = [row for row in rows if row.key > line.tail][: self.window]
-            self.core.refill(line, [self.load(row) for row in beyond], complete=len(beyond) < self.window)
+        for wish in self.core.starving():
+            rows = sorted(row for row in self.table.values() if row.kind.queue_id == wish.queue_id)
+            beyond = [self.load(row) for row in rows if row.key > wish.after][: wish.limit]
+            self.core.apply(Refilled(wish.queue_id, beyond, complete=len(beyond) < wish.limit), NOW)
+        self.core.apply(Queued(ready), NOW)
         for item in ready:
-            self.core.offer(item)
             assert item.task_id not in self.table
             self.table[item.task_id] = Row(item.rank, item.position, item.task_id, item.kind, item.attempt)
-        chosen = self.core.assign(self.limit)
-        assert len(chosen) <= self.limit
+        decided = self.core.apply(Tick(self.limit), NOW)
+        assert len(decided) <= self.limit
+        chosen = [decision.item for decision in decided]
+        for decision in decided:
+            decision.item.worker_id = decision.worker_id
         for item in chosen:
             row = self.table.pop(item.task_id)
             assert (row.rank, row.position, row.number) == (item.rank, item.position, item.attempt)
@@ -164,11 +161,10 @@ class CoreModel(RuleBasedStateMachine):
 
     def enlist(self, name: str) -> None:
         worker = self.workers[name]
-        self.core.add_worker(name, tenant_id=TENANT, queue_ids=worker.queues, capacity=worker.capacity)
-        for holder, row in self.running.values():
-            if holder == name:
-                self.core.occupy(name, row.kind.slots)
-        self.core.set_available(name, available=name not in self.resting)
+        occupied = [row.kind.slots for holder, row in self.running.values() if holder == name]
+        joined = Joined(name, tenant_id=TENANT, queue_ids=worker.queues, capacity=worker.capacity, occupied=occupied)
+        self.core.apply(joined, NOW)
+        self.core.apply(Available(name, available=name not in self.resting), NOW)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
@@ -176,7 +172,7 @@ class CoreModel(RuleBasedStateMachine):
         """A worker goes, and what it had runs elsewhere."""
         name = data.draw(st.sampled_from(sorted(self.workers)))
         del self.workers[name]
-        self.core.remove_worker(name)
+        self.core.apply(Left(name), NOW)
         gone = [row for holder, row in self.running.values() if holder == name]
         for row in gone:
             del self.running[row.task_id]
@@ -187,7 +183,7 @@ class CoreModel(RuleBasedStateMachine):
     def rest_or_resume(self, data: st.DataObject, available: bool) -> None:
         name = data.draw(st.sampled_from(sorted(self.workers)))
         (self.resting.discard if available else self.resting.add)(name)
-        self.core.set_available(name, available=available)
+        self.core.apply(Available(name, available=available), NOW)
         self.commit()
 
     @precondition(lambda self: self.running)
@@ -197,7 +193,7 @@ class CoreModel(RuleBasedStateMachine):
         ready = []
         for task_id in ids:
             name, row = self.running.pop(task_id)
-            self.core.release(name, row.kind.slots)
+            self.core.apply(Released([(name, row.kind.slots)]), NOW)
             if outcome == "retry":
                 ready.append(self.again(row))
         self.commit(ready)
@@ -208,8 +204,7 @@ class CoreModel(RuleBasedStateMachine):
         """Queued runs are cancelled; some are replayed at once and stand in the queue again under their own id."""
         ids = data.draw(st.lists(st.sampled_from(sorted(self.table)), unique=True, min_size=1, max_size=6))
         rows = [self.table.pop(task_id) for task_id in ids]
-        for row in rows:
-            self.core.discard(row.task_id)
+        self.core.apply(Discarded(row.task_id for row in rows), NOW)
         self.commit()
         if replay:
             self.commit([self.again(row, returning=False) for row in rows])
@@ -217,9 +212,9 @@ class CoreModel(RuleBasedStateMachine):
     @rule()
     def reload(self) -> None:
         """Memory is thrown away and read from the tables."""
-        self.core = Core()
+        self.core = Core(window=self.window)
         for queue in sorted({row.kind.queue_id for row in self.table.values()}):
-            self.core.line(queue, TENANT, complete=False)
+            self.core.apply(Found(queue, TENANT), NOW)
         for name in self.workers:
             self.enlist(name)
         self.commit()
@@ -240,7 +235,7 @@ class CoreModel(RuleBasedStateMachine):
             row = self.table[task_id]
             assert (row.rank, row.position, row.number) == (item.rank, item.position, item.attempt)
         for line in self.core._lines.values():
-            held = [i for pair in line.ranks.values() for items in pair for i in items if not i.gone]
+            held = [item for lane in line.lanes for item in lane if not item.gone]
             assert line.size == len(held) <= 2 * self.window + 1
             assert {item.task_id for item in held} <= self.core._items.keys()
             # Everything up to the tail is in the window: what lies beyond it is the table's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind
@@ -10,6 +10,7 @@ from treadle.runtime.clock import moment
 from treadle.storage import assign as rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from treadle.engine.attempt import Attempt
@@ -18,15 +19,27 @@ if TYPE_CHECKING:
     from treadle.storage.database import Conn
 
 
-def begin(chosen: list[Attempt], running: Running, batch: Batch) -> None:
-    """Let the chosen attempts run from now on."""
-    now = batch.now
-    for item in chosen:
-        item.assigned_at = now
-        item.timeout_at = now + item.kind.timeout
+class Decision(Protocol):
+    """Who runs what from when on."""
+
+    item: Attempt
+    worker_id: str
+    at: float
+
+
+def begin(decisions: Iterable[Decision], running: Running, batch: Batch) -> list[Attempt]:
+    """Let attempts run where they were given."""
+    chosen = []
+    for decision in decisions:
+        item = decision.item
+        chosen.append(item)
+        item.worker_id = decision.worker_id
+        item.assigned_at = decision.at
+        item.timeout_at = decision.at + item.kind.timeout
         item.holds_slot = True
         running.add(item)
         batch.note(EventKind.ASSIGNED, item.kind.tenant_id, item.task_id, item.attempt, item.worker_id)
+    return chosen
 
 
 async def write(chosen: list[Attempt], batch: Batch, conn: Conn) -> None:

@@ -24,7 +24,7 @@ from treadle.engine.commands import (
     resolve,
 )
 from treadle.model.errors import NotFound
-from treadle.scheduler.core import WINDOW
+from treadle.scheduler.events import Discarded, Queued, Refilled, Released, Tick
 from treadle.storage import leases
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Ledger:
             await trigger.settle(triggers, batch, conn)
         expire.overrun(memory.running, batch)
         if memory.timers.expiry_due(batch.now):
-            for task_id in await expire.expire_queued(self._catalog, batch, conn, memory.tenant_ids):
-                memory.core.discard(task_id)
+            expired = await expire.expire_queued(self._catalog, batch, conn, memory.tenant_ids)
+            memory.core.apply(Discarded(expired), batch.now)
             await memory.timers.reload_expiry(conn)
         if memory.timers.backoff_due(batch.now):
             await expire.wake_due(self._catalog, batch, conn, memory.tenant_ids)
@@ -111,8 +111,7 @@ class Ledger:
                     batch=batch,
                     conn=conn,
                 )
-                for task_id in ids:
-                    memory.core.discard(task_id)
+                memory.core.apply(Discarded(ids), batch.now)
             case Replay():
                 ids = await replay.replay(
                     command.tenant_id, command.task_ids, catalog=self._catalog, batch=batch, conn=conn
@@ -134,7 +133,7 @@ class Ledger:
                 case WorkerJoined():
                     memory.join(command, batch)
                 case WorkerChanged():
-                    memory.change(command)
+                    memory.change(command, batch.now)
                 case WorkerLost():
                     for attempt in memory.running.of_worker(command.worker_id):
                         fail.lose(attempt, memory.running, batch, handed_back=False)
@@ -149,26 +148,24 @@ class Ledger:
 
     async def _choose(self, batch: Batch, memory: Memory, conn: Conn) -> list[Attempt]:
         core = memory.core
-        for worker_id, slots in batch.freed:
-            core.release(worker_id, slots)
-        for line in core.starving():
+        now = batch.now
+        core.apply(Released(batch.freed), now)
+        for wish in core.starving():
             items = await enqueue.read_window(
                 self._catalog,
                 conn,
-                tenant_id=line.tenant_id,
-                queue_id=line.queue_id,
-                after=line.tail,
-                limit=WINDOW,
+                tenant_id=wish.tenant_id,
+                queue_id=wish.queue_id,
+                after=wish.after,
+                limit=wish.limit,
             )
-            core.refill(line, items, complete=len(items) < WINDOW)
+            core.apply(Refilled(wish.queue_id, items, complete=len(items) < wish.limit), now)
         if batch.ready:
             await memory.positions.reserve(len(batch.ready), conn)
             for item in batch.ready:
                 memory.positions.place(item)
-                core.offer(item)
-        chosen = core.assign(ASSIGN_AT_ONCE)
-        assign.begin(chosen, memory.running, batch)
-        return chosen
+            core.apply(Queued(batch.ready), now)
+        return assign.begin(core.apply(Tick(ASSIGN_AT_ONCE), now), memory.running, batch)
 
     async def _write(self, batch: Batch, chosen: list[Attempt], queued: list[Attempt], conn: Conn) -> None:
         """Write what has changed; what has not costs nothing."""

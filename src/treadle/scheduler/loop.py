@@ -236,7 +236,7 @@ class Loop:
 
     async def _load(self, tenant_ids: set[int]) -> None:
         memory = Memory(sorted(tenant_ids))
-        await memory.load(self._catalog, self._seat.conn)
+        await memory.load(self._catalog, self._seat.conn, self._clock.now())
         self._memory = memory
 
     async def _reload(self, tenant_ids: set[int] | None = None) -> None:

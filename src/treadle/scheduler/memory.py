@@ -9,6 +9,7 @@ from treadle.engine.enqueue import Positions
 from treadle.engine.ports import StopReason
 from treadle.engine.running import Running
 from treadle.scheduler.core import Core
+from treadle.scheduler.events import Available, Found, Joined, Left
 from treadle.scheduler.timers import Timers
 from treadle.storage.enqueue import filled_queues
 from treadle.storage.recover import running_attempts
@@ -44,11 +45,11 @@ class Memory:
         # What ended in a commit that failed: it runs on, and its worker has it.
         self.ended_in_vain: list[Attempt] = []
 
-    async def load(self, catalog: Catalog, conn: Conn) -> None:
+    async def load(self, catalog: Catalog, conn: Conn, now: float) -> None:
         """Read the state of the tenants' queues from the tables."""
         for tenant_id in self.tenant_ids:
             for queue_id in await filled_queues(conn, tenant_id=tenant_id):
-                self.core.line(queue_id, tenant_id, complete=False)
+                self.core.apply(Found(queue_id, tenant_id), now)
         rows = await running_attempts(conn, tenant_ids=self.tenant_ids)
         await catalog.load_versions(conn, (row.task.version for row in rows))
         for row in rows:
@@ -100,8 +101,8 @@ class Memory:
                 # Its tenant has another owner now: the worker opens its stream again, and is passed on.
                 joined.port.close()
                 continue
-            self._enlist(joined)
-            self._set_available(worker_id)
+            self._enlist(joined, batch.now)
+            self._set_available(worker_id, batch.now)
             for attempt in self.running.of_worker(worker_id):
                 if (attempt.task_id, attempt.attempt) in delivered:
                     attempt.delivered = True
@@ -116,7 +117,7 @@ class Memory:
         earlier = self._joined.get(worker_id)
         # A commit that failed may have opened this very stream before.
         repeated = earlier is not None and earlier.port is joined.port
-        self._enlist(joined)
+        self._enlist(joined, batch.now)
         # Its slots are counted anew: what came free earlier in this commit is in the count.
         batch.freed = [entry for entry in batch.freed if entry[0] != worker_id]
         if joined.paused:
@@ -124,7 +125,7 @@ class Memory:
         else:
             self._resting.discard(worker_id)
         self._silent.discard(worker_id)
-        self._set_available(worker_id)
+        self._set_available(worker_id, batch.now)
         current = {(attempt.task_id, attempt.attempt): attempt for attempt in self.running.of_worker(worker_id)}
         for key, attempt in current.items():
             if repeated and attempt.delivered:
@@ -135,33 +136,37 @@ class Memory:
         for task_id, number in (joined.in_hand or set()) - current.keys():
             batch.stops.append((worker_id, task_id, number, StopReason.SUPERSEDED))
 
-    def _enlist(self, joined: WorkerJoined) -> None:
+    def _enlist(self, joined: WorkerJoined, now: float) -> None:
         worker_id = joined.worker_id
         self._joined[worker_id] = joined
-        self.core.add_worker(
-            worker_id, tenant_id=joined.tenant_id, queue_ids=joined.queue_ids, capacity=joined.capacity
+        self.core.apply(
+            Joined(
+                worker_id,
+                tenant_id=joined.tenant_id,
+                queue_ids=joined.queue_ids,
+                capacity=joined.capacity,
+                occupied=[a.kind.slots for a in self.running.of_worker(worker_id) if a.holds_slot],
+            ),
+            now,
         )
         self.running.forget_lingering(worker_id)
         self.running.says_when_stopped(worker_id, says=joined.in_hand is not None)
-        for attempt in self.running.of_worker(worker_id):
-            if attempt.holds_slot:
-                self.core.occupy(worker_id, attempt.kind.slots)
 
-    def change(self, changed: WorkerChanged) -> None:
+    def change(self, changed: WorkerChanged, now: float) -> None:
         """A worker rests, resumes, or its stream has closed."""
         worker_id = changed.worker_id
         joined = self._joined.get(worker_id)
         if joined is None or (changed.port is not None and changed.port is not joined.port):
             return
         if changed.gone:
-            self._forget(worker_id)
+            self._forget(worker_id, now)
             return
         reasons = self._silent if changed.pulse else self._resting
         if changed.available:
             reasons.discard(worker_id)
         else:
             reasons.add(worker_id)
-        self._set_available(worker_id)
+        self._set_available(worker_id, now)
 
     def lose(self, worker_id: str, batch: Batch) -> None:
         """A silent worker gets nothing more on the stream that it had. Should it be alive, it opens another and is
@@ -169,18 +174,19 @@ class Memory:
         joined = self._joined.get(worker_id)
         if joined is not None:
             batch.after.append(joined.port.close)
-            self._forget(worker_id)
+            self._forget(worker_id, batch.now)
 
-    def _forget(self, worker_id: str) -> None:
+    def _forget(self, worker_id: str, now: float) -> None:
         del self._joined[worker_id]
         self._resting.discard(worker_id)
         self._silent.discard(worker_id)
         self.running.says_when_stopped(worker_id, says=False)
         self.running.forget_lingering(worker_id)
-        self.core.remove_worker(worker_id)
+        self.core.apply(Left(worker_id), now)
 
-    def _set_available(self, worker_id: str) -> None:
-        self.core.set_available(worker_id, available=worker_id not in self._resting and worker_id not in self._silent)
+    def _set_available(self, worker_id: str, now: float) -> None:
+        available = worker_id not in self._resting and worker_id not in self._silent
+        self.core.apply(Available(worker_id, available=available), now)
 
     def redeliver(self, command: Redeliver, batch: Batch) -> None:
         """Send again what was assigned before the stream opened and has not begun since."""
