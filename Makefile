@@ -13,6 +13,8 @@ INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install $(PIP_FLA
 ONCE ?=
 # `make test PYTEST="-k embedded -x"` narrows the tests.
 PYTEST ?=
+# `make soak SOAK="--seconds 600 --seed 7"` lasts longer, or repeats what a seed decides.
+SOAK ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart dev test check gen bench soak clean
@@ -53,7 +55,8 @@ gen: setup ## Generate the code of the wire from its .proto files
 bench: setup ## Measure throughput, as JSON
 	$(BIN)/treadle bench throughput --json
 
-soak: setup ## The crash tests again and again, new seeds each time
+soak: setup ## Three engines, one killed every 10 s for 3 minutes; then the crash tests again, with new seeds
+	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -m chaos --timeout 0 $(PYTEST)
 
 clean: ## Remove .venv and caches

@@ -85,11 +85,15 @@ class Cluster:
         file = self.engine.data_dir / "postgres" / "postmaster.pid"
         return int(file.read_text().splitlines()[0])
 
+    def client_env(self) -> dict[str, str]:
+        """What points workers at the engine."""
+        return self.engine.client_env
+
     # -- life -------------------------------------------------------------------------------------------------------
 
     def start_worker(self) -> None:
         self._started += 1
-        environment = os.environ | self.engine.client_env
+        environment = os.environ | self.client_env()
         environment[EFFECTS_FOLDER_VARIABLE] = str(self.effects_folder)
         name = f"chaos-{self._started}"
         command = [sys.executable, "-m", "treadle.cli", "worker", WORKER_APP, "--name", name]
@@ -123,7 +127,7 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         self.effects_folder.mkdir(parents=True)
-        await asyncio.to_thread(self.engine.start)
+        await self.start_engines()
         for _ in range(self.wanted_workers):
             self.start_worker()
         return self
@@ -134,6 +138,12 @@ class Cluster:
         for worker in self._workers:
             await asyncio.to_thread(_kill_tree, worker.pid)
             await asyncio.to_thread(worker.wait)
+        await self.close_engines()
+
+    async def start_engines(self) -> None:
+        await asyncio.to_thread(self.engine.start)
+
+    async def close_engines(self) -> None:
         await asyncio.to_thread(self.engine.close)
 
 

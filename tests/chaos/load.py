@@ -32,11 +32,18 @@ UNCERTAIN = {
 
 
 class LoadClient:
-    """Starts `wanted` acknowledged runs and reads the result of each, whatever happens to the engine meanwhile."""
+    """Starts `wanted` acknowledged runs and reads the result of each, whatever happens to the engine meanwhile.
 
-    def __init__(self, client: RawClient, wanted: int) -> None:
+    As fast as it can, or `rate` runs a second. The senders take turns at the `senders`, by default at `client` alone.
+    """
+
+    def __init__(
+        self, client: RawClient, wanted: int, *, rate: float | None = None, senders: Sequence[RawClient] = ()
+    ) -> None:
         self.log = ClientLog()
         self._client = client
+        self._rate = rate
+        self._senders = senders or [client]
         self._wanted = wanted
         self._next_number = 0
         self._new_ids: asyncio.Queue[list[str]] = asyncio.Queue()
@@ -69,23 +76,27 @@ class LoadClient:
 
     async def _start_all(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for _ in range(SENDERS):
-                group.create_task(self._send_batches())
+            began = asyncio.get_running_loop().time()
+            for number in range(SENDERS):
+                group.create_task(self._send_batches(self._senders[number % len(self._senders)], began))
         self._all_started.set()
         self._new_ids.put_nowait([])  # wakes the watcher
 
-    async def _send_batches(self) -> None:
+    async def _send_batches(self, client: RawClient, began: float) -> None:
         while self.acknowledged < self._wanted:
             numbers = range(self._next_number, self._next_number + BATCH)
             self._next_number += BATCH
-            if not await self._send(numbers):
+            if self._rate is not None:
+                due = began + numbers.start / self._rate
+                await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))
+            if not await self._send(client, numbers):
                 # A number is never sent twice: it may exist already. Only the pace is lowered.
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
-    async def _send(self, numbers: Sequence[int]) -> bool:
+    async def _send(self, client: RawClient, numbers: Sequence[int]) -> bool:
         runs = [runs_pb2.NewRun(task=TASK, input=json.dumps({"number": n}).encode()) for n in numbers]
         try:
-            response = await self._client.call(
+            response = await client.call(
                 "/treadle.v1.Runs/Start", runs_pb2.StartRequest(runs=runs), runs_pb2.StartResponse
             )
         except grpc.aio.AioRpcError as error:

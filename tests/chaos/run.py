@@ -49,18 +49,18 @@ async def run_round(plan: Round, fault: Fault, folder: Path) -> None:
         load = LoadClient(client, plan.runs)
         try:
             async with asyncio.timeout(ROUND_SECONDS):
-                await _workers_are_ready(cluster)
+                await workers_are_ready(cluster)
                 await _work_under_faults(plan, fault, cluster, load, random)
-                history = await _come_to_rest(cluster, load)
+                history = await come_to_rest(cluster, load)
         except BaseException as problem:
-            problem.add_note(f"seed {plan.seed}; the client: {load}; the tables: {await _state_of(cluster)}")
+            problem.add_note(f"seed {plan.seed}; the client: {load}; the tables: {await state_of(cluster)}")
             problem.add_note("\n".join(cluster.log_tails()))
             raise
     problems = check(history)
     assert not problems, f"seed {plan.seed}:\n" + "\n".join(problems)
 
 
-async def _workers_are_ready(cluster: Cluster) -> None:
+async def workers_are_ready(cluster: Cluster) -> None:
     connection = await asyncpg.connect(cluster.engine.database_url)
 
     async def registered() -> int:
@@ -95,7 +95,7 @@ async def _work_under_faults(plan: Round, fault: Fault, cluster: Cluster, load: 
     assert injected > 0
 
 
-async def _come_to_rest(cluster: Cluster, load: LoadClient) -> History:
+async def come_to_rest(cluster: Cluster, load: LoadClient) -> History:
     connection = await asyncpg.connect(cluster.engine.database_url)
 
     async def nothing_is_in_progress() -> dict[str, int]:
@@ -113,7 +113,7 @@ async def _come_to_rest(cluster: Cluster, load: LoadClient) -> History:
     return History(load.log, read_effects(cluster.effects_folder), snapshot)
 
 
-async def _state_of(cluster: Cluster) -> str:
+async def state_of(cluster: Cluster) -> str:
     """What a failed round left in the tables, if they can be read."""
     try:
         connection = await asyncpg.connect(cluster.engine.database_url, timeout=5)

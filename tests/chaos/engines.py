@@ -1,0 +1,157 @@
+"""Several engines on one database, under a steady load, one of them killed every few seconds."""
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import count, pairwise
+from pathlib import Path
+from random import Random
+
+import asyncpg
+
+from tests.chaos.checker import check
+from tests.chaos.cluster import Cluster
+from tests.chaos.effects import Mark
+from tests.chaos.history import History
+from tests.chaos.load import LoadClient
+from tests.chaos.raw import RawClient
+from tests.chaos.run import come_to_rest, state_of, workers_are_ready
+from treadle.testing.engine import EngineProcess
+
+logger = logging.getLogger(__name__)
+
+_OWNER = "SELECT e.address FROM treadle.lease l JOIN treadle.engine e ON e.id = l.engine_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Siege:
+    """What is done to the engines. The seed decides who is killed when."""
+
+    seed: int
+    seconds: float
+    kill_every: float
+    rate: float
+    engines: int = 3
+    workers: int = 2
+
+
+@dataclass(slots=True)
+class Figures:
+    """What came of it."""
+
+    runs: int = 0
+    kills: int = 0
+    owners_killed: int = 0
+    longest_gap: float = 0.0
+    """Seconds between two starts of attempts, while there was always something to start."""
+    attempts: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.runs} runs in {self.seconds:.0f} s ({self.runs / self.seconds:.0f}/s), {self.attempts} attempts;"
+            f" {self.kills} engines killed, {self.owners_killed} of them while they owned the tenant;"
+            f" longest gap between two starts {self.longest_gap:.2f} s"
+        )
+
+
+class Engines(Cluster):
+    """Engines on one database, and workers that know all their addresses."""
+
+    def __init__(self, folder: Path, database_url: str, *, engines: int, workers: int) -> None:
+        super().__init__(folder, workers=workers)
+        self.engines = [EngineProcess(folder / f"engine-{n}", database_url=database_url) for n in range(engines)]
+        self.engine = self.engines[0]
+
+    async def start_engines(self) -> None:
+        await asyncio.gather(*(asyncio.to_thread(engine.start) for engine in self.engines))
+
+    async def close_engines(self) -> None:
+        await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in self.engines))
+
+    def client_env(self) -> dict[str, str]:
+        addresses = ",".join(engine.grpc_address for engine in self.engines)
+        return self.engine.client_env | {"TREADLE_URL": addresses}
+
+    def clients(self) -> list[RawClient]:
+        """One client per engine, that turns to the next ones when that one is gone."""
+        addresses = [engine.grpc_address for engine in self.engines]
+        turned = (addresses[n:] + addresses[:n] for n in range(len(addresses)))
+        return [RawClient("ipv4:" + ",".join(turn), self.engine.token) for turn in turned]
+
+    async def kill(self, index: int) -> None:
+        """Kill one engine without a warning, and start it again."""
+        await asyncio.to_thread(self.engines[index].kill)
+        await asyncio.to_thread(self.engines[index].start)
+
+    async def owner(self) -> str:
+        """The address of the engine that owns the tenant; '' when none does."""
+        connection = await asyncpg.connect(self.engine.database_url)
+        try:
+            return str(await connection.fetchval(_OWNER) or "")
+        finally:
+            await connection.close()
+
+
+async def besiege(plan: Siege, folder: Path, database_url: str) -> Figures:
+    """Do it, and fail with all that the checker found."""
+    figures = Figures()
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(
+            Engines(folder, database_url, engines=plan.engines, workers=plan.workers)
+        )
+        clients = cluster.clients()
+        for client in clients:
+            stack.push_async_callback(client.close)
+        load = LoadClient(clients[0], int(plan.seconds * plan.rate), rate=plan.rate, senders=clients)
+        try:
+            async with asyncio.timeout(plan.seconds * 2 + 120):
+                await workers_are_ready(cluster)
+                await _work_while_engines_die(plan, cluster, load, figures)
+                history = await come_to_rest(cluster, load)
+        except BaseException as problem:
+            problem.add_note(f"seed {plan.seed}; the client: {load}; the tables: {await state_of(cluster)}")
+            for engine in cluster.engines:
+                problem.add_note(f"{engine.data_dir.name}:\n{engine.log_tail(4000)}")
+            problem.add_note("\n".join(cluster.log_tails()))
+            raise
+    problems = check(history)
+    assert not problems, f"seed {plan.seed}:\n" + "\n".join(problems)
+    _measure(history, figures)
+    return figures
+
+
+async def _work_while_engines_die(plan: Siege, cluster: Engines, load: LoadClient, figures: Figures) -> None:
+    random = Random(plan.seed)
+    began = asyncio.get_running_loop().time()
+    working = asyncio.create_task(load.run())
+    try:
+        for turn in count(1):
+            # Not on the dot, so that a kill meets the heartbeats of the others at any point.
+            due = began + plan.kill_every * (turn + random.uniform(-0.2, 0.2))
+            await asyncio.wait([working], timeout=max(due - asyncio.get_running_loop().time(), 0))
+            now = asyncio.get_running_loop().time() - began
+            if working.done() or now > plan.seconds:
+                break
+            index = random.randrange(plan.engines)
+            owns = await cluster.owner() == cluster.engines[index].grpc_address
+            logger.info(
+                "seed %d: kill of engine %d at %.1f s, acknowledged %d", plan.seed, index, now, load.acknowledged
+            )
+            await cluster.kill(index)
+            figures.kills += 1
+            figures.owners_killed += owns
+        await working
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
+    figures.seconds = asyncio.get_running_loop().time() - began
+    assert figures.kills > 0
+
+
+def _measure(history: History, figures: Figures) -> None:
+    starts = [line.at_ns for line in history.effects if line.mark is Mark.START]
+    figures.runs = len(history.snapshot.results)
+    figures.attempts = sum(result.attempt for result in history.snapshot.results)
+    figures.longest_gap = max((after - before for before, after in pairwise(starts)), default=0) / 1e9
