@@ -248,7 +248,7 @@ def report_from_frame(frame: worker_pb2.WorkerFrame, link: SessionLink) -> Repor
         stopped=[(entry.task_id, entry.attempt) for entry in frame.stopped],
         logs=[line for entry in frame.logs if (line := _log_line(entry)) is not None],
     )
-    return report if report.size or report.stopped else None
+    return report if report.count or report.stopped else None
 
 
 def _log_line(entry: worker_pb2.LogLine) -> LogLine | None:

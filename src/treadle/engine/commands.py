@@ -54,6 +54,9 @@ class LogLine(NamedTuple):
 
 _T = TypeVar("_T")
 
+ROW_BYTES = 4096
+"""So much payload counts as one row towards the bound of the inbox, and of a commit."""
+
 AttemptKey = tuple[str, int]
 
 
@@ -99,8 +102,8 @@ class Trigger(Command):
 
     @property
     def size(self) -> int:
-        """How many runs."""
-        return len(self.tasks)
+        """How many runs, and how many rows' worth of inputs."""
+        return len(self.tasks) + sum([len(task.input or b"") for task in self.tasks]) // ROW_BYTES
 
     def split(self) -> list[Command]:
         """Two halves whose answers are put together again."""
@@ -152,13 +155,18 @@ class Report(Command):
 
     @property
     def size(self) -> int:
+        """How many reports, and how many rows' worth of outputs."""
+        return self.count + sum([len(done.output or b"") for done in self.completed]) // ROW_BYTES
+
+    @property
+    def count(self) -> int:
         """How many reports."""
         lists = (self.started, self.completed, self.failed, self.handed_back, self.lost, self.logs)
         return sum(len(entries) for entries in lists)
 
     def split(self) -> list[Command]:
         """One command per report."""
-        if self.size < 2:
+        if self.count < 2:
             return []
         base = {
             "tenant_id": self.tenant_id,

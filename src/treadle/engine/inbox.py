@@ -37,7 +37,7 @@ class Inbox:
 
     def __init__(self, bound: int = 50_000) -> None:
         self._bound = bound
-        self._commands: deque[Command] = deque()
+        self._commands: deque[tuple[Command, int]] = deque()
         self._rows = 0
         self._closed = False
         self._filled = asyncio.Event()
@@ -81,15 +81,15 @@ class Inbox:
         count = 0
         commands = self._commands
         while commands and count < rows:
-            if commands[0].alone:
-                if not taken:
-                    taken.append(commands.popleft())
-                    count += 1
+            command, size = commands[0]
+            if command.alone and taken:
                 break
-            command = commands.popleft()
-            count += command.size
+            commands.popleft()
             taken.append(command)
-        self._rows -= sum(command.size for command in taken)
+            count += size
+            if command.alone:
+                break
+        self._rows -= count
         if not commands:
             self._filled.clear()
         if self._rows < self._bound:
@@ -116,6 +116,7 @@ class Inbox:
         return not self._commands
 
     def _add(self, command: Command) -> None:
-        self._commands.append(command)
-        self._rows += command.size
+        size = command.size
+        self._commands.append((command, size))
+        self._rows += size
         self._filled.set()

@@ -4,5 +4,9 @@ SELECT a.tenant_id, a.task_id, a.attempt, a.worker_id, a.retries_used, a.reassig
        a.started_at, a.slot_released, t.version, t.step, t.priority, t.metadata, t.parent_id, t.child_index, t.child_key,
        t.created_at
 FROM treadle.attempt a
-JOIN treadle.task t ON t.tenant_id = a.tenant_id AND t.id = a.task_id
+CROSS JOIN LATERAL (
+    -- The limit keeps this a look-up per attempt: a plan over whole partitions would read all that ever ran.
+    SELECT version, step, priority, metadata, parent_id, child_index, child_key, created_at
+    FROM treadle.task WHERE tenant_id = a.tenant_id AND id = a.task_id LIMIT 1
+) t
 WHERE a.tenant_id = ANY ($1::integer[]);
