@@ -69,7 +69,7 @@ class SessionLink:
         self._closed = False
         # Deliveries that the worker has not said a word about, oldest first, with when they were put into a frame. The
         # messages themselves, because nobody else keeps inputs. Bounded by the worker's slots.
-        self._unheard: dict[str, tuple[float, worker_pb2.Delivery]] = {}
+        self._unheard: dict[str, tuple[float, int, worker_pb2.Delivery]] = {}
 
     def deliver(self, attempts: Sequence[Attempt]) -> None:
         """Put attempts into the next frame."""
@@ -77,7 +77,7 @@ class SessionLink:
         unheard = self._unheard
         for attempt in attempts:
             message = delivery(attempt)
-            unheard[attempt.task_id] = (now, message)
+            unheard[attempt.task_id] = (now, attempt.attempt, message)
             self._add(message)
         self._filled.set()
 
@@ -86,7 +86,7 @@ class SessionLink:
         unheard = self._unheard
         for entry in entries:
             found = unheard.pop(entry.task_id, None)
-            if found is not None and found[1].attempt > entry.attempt:
+            if found is not None and found[1] > entry.attempt:
                 # It spoke of an earlier attempt. Rare, so that it need not stay the oldest.
                 unheard[entry.task_id] = found
 
@@ -98,13 +98,13 @@ class SessionLink:
         if self._writing:
             return 0  # the worker does not read: what it has not seen may still be on its way
         due = []
-        for task_id, (sent_at, _) in self._unheard.items():
+        for task_id, (sent_at, _, _) in self._unheard.items():
             if now - sent_at < after:
                 break
             due.append(task_id)
         for task_id in due:
-            _, message = self._unheard.pop(task_id)
-            self._unheard[task_id] = (now, message)
+            _, number, message = self._unheard.pop(task_id)
+            self._unheard[task_id] = (now, number, message)
             self._add(message)
         if due:
             self._filled.set()
