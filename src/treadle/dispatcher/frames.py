@@ -133,7 +133,10 @@ class SessionLink:
             return
         add = self._frame.settled.add
         for task_id, attempt in settled:
-            add(task_id=task_id, attempt=attempt)
+            # Field by field, as that costs a third of what keyword arguments do.
+            named = add()
+            named.task_id = task_id
+            named.attempt = attempt
         for entry in stale:
             self.stop(entry.task_id, entry.attempt, entry.reason)
         if settled:
@@ -182,19 +185,24 @@ class SessionLink:
 
 def delivery(attempt: Attempt) -> worker_pb2.Delivery:
     """An attempt as a worker on a session gets it."""
-    kind = attempt.kind
-    return worker_pb2.Delivery(
-        task_id=attempt.task_id,
-        attempt=attempt.attempt,
-        action=kind.definition.action,
-        input=attempt.input or b"{}",
-        metadata=attempt.metadata or "",
-        retries_used=attempt.retries_used,
-        priority=attempt.priority,
-        parent_id=attempt.parent_id or "",
-        timeout_ms=kind.definition.timeout_ms,
-        max_retries=kind.definition.retries,
-    )
+    definition = attempt.kind.definition
+    # Field by field, and none that is empty: keyword arguments cost three times as much.
+    message = worker_pb2.Delivery()
+    message.task_id = attempt.task_id
+    message.attempt = attempt.attempt
+    message.action = definition.action
+    message.input = attempt.input or b"{}"
+    message.priority = attempt.priority
+    message.timeout_ms = definition.timeout_ms
+    if attempt.metadata:
+        message.metadata = attempt.metadata
+    if attempt.retries_used:
+        message.retries_used = attempt.retries_used
+    if attempt.parent_id:
+        message.parent_id = attempt.parent_id
+    if definition.retries:
+        message.max_retries = definition.retries
+    return message
 
 
 _NAMING = ("received", "started", "completed", "failed", "handed_back", "lost", "stopped")

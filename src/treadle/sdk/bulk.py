@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.model.errors import TreadleError
 from treadle.sdk.errors import BulkStartFailed
-from treadle.sdk.io import Reply
 from treadle.sdk.run import Run
 from treadle.sdk.starts import MAX_RUNS, batch_bytes, size_of
 
@@ -69,11 +68,11 @@ def start_many(
         return outcomes
 
     async def start_and_wait() -> list[runs_pb2.RunResult]:
-        run_ids = [run.id for run in _handles(task, gateway, await start_all())]
-        replies = [Reply[Any].on_running_loop() for _ in run_ids]
-        for run_id, reply in zip(run_ids, replies, strict=True):
-            gateway.results.watch(run_id, reply)
-        return [await reply.future for reply in replies]  # type: ignore[misc] # replies of this loop are asyncio futures
+        outcomes = await start_all()
+        run_ids = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        if len(run_ids) != len(outcomes):
+            _handles(task, gateway, outcomes)  # raises
+        return await gateway.results.wait_for(run_ids)
 
     if wait is None:
         return gateway.call(
@@ -83,9 +82,9 @@ def start_many(
 
 
 def _handles(task: Task[..., R], gateway: Gateway, outcomes: list[str | TreadleError]) -> list[Run[R]]:
-    made = [
-        Run[R](outcome, task.name, task._output, gateway) if isinstance(outcome, str) else None  # noqa: SLF001 - classes of one family
-        for outcome in outcomes
+    name, output = task.name, task._output  # noqa: SLF001 - classes of one family
+    made: list[Run[R] | None] = [
+        Run(outcome, name, output, gateway) if isinstance(outcome, str) else None for outcome in outcomes
     ]
     problems = {at: outcome for at, outcome in enumerate(outcomes) if isinstance(outcome, TreadleError)}
     if problems:

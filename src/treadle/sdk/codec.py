@@ -21,6 +21,8 @@ _has_nul = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000").search
 _MAX_WALK = 200
 _SHOWN_PROBLEMS = 3
 _NONE_FITS = (Any, type(None))
+_EXACT = frozenset({int, str, bool})
+"""Types whose own values are what they say: pydantic need not be asked whether they are, which costs more than all else."""
 
 # The functional form with names known only at run time: beyond what type checkers follow.
 _make_record: Any = TypedDict
@@ -74,6 +76,9 @@ class InputCodec:
             value_type: Any = hints.get(self._spread, Any)
             self._extra_adapter = _adapter(task, self._spread, dict[str, value_type])
         self._adapter = _record_adapter(task, fields) if fields else None
+        self._exact: dict[str, Any] = {
+            name: hints[name] for name in fields if isinstance(hints.get(name), type) and hints[name] in _EXACT
+        }
         # A task of one plain parameter list needs no argument juggling when it is called by name only.
         self._simple = not self._positional and self._spread is None
 
@@ -96,6 +101,8 @@ class InputCodec:
 
     def bind_mapping(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """As `bind`, for inputs given as a mapping (bulk starts, JSON from elsewhere)."""
+        if values.keys() == self.names:
+            return dict(values)
         unknown = values.keys() - self.names
         if unknown and self._spread is None:
             raise InvalidInput(f"{self.task}.{min(unknown)}", f"is no parameter; the task takes {self.signature}")
@@ -111,6 +118,14 @@ class InputCodec:
         """
         if not values:
             return b"{}"
+        exact = self._exact
+        for name, value in values.items():
+            if type(value) is not exact.get(name):
+                break
+        else:
+            data = self._dump_exact(values)
+            if data is not None:
+                return data
         own, extra = values, None
         if self._extra_adapter is not None:
             own = {name: value for name, value in values.items() if name in self.names}
@@ -120,6 +135,15 @@ class InputCodec:
             more = self._dump(self._extra_adapter, extra)
             data = more if data == b"{}" else data[:-1] + b"," + more[1:]
         return data
+
+    def _dump_exact(self, values: dict[str, Any]) -> bytes | None:
+        """JSON of values that are of the very types declared; None when there is something about them all the same."""
+        assert self._adapter is not None  # noqa: S101 - for the type checker
+        try:
+            data = self._adapter.serializer.to_json(values)
+        except PydanticSerializationError:
+            return None
+        return None if b"\\u0000" in data else data
 
     def _dump(self, adapter: TypeAdapter[Any] | None, values: dict[str, Any]) -> bytes:
         assert adapter is not None  # noqa: S101 - for the type checker
@@ -149,7 +173,7 @@ class InputCodec:
         if data == b"{}" and not self.required:
             return (), {}
         try:
-            values = self._adapter.validate_json(data) if self._adapter is not None else {}
+            values = self._adapter.validator.validate_json(data) if self._adapter is not None else {}
             if self._extra_adapter is not None:
                 everything = from_json(data)
                 extra = {name: value for name, value in everything.items() if name not in self.names}
@@ -193,6 +217,7 @@ class OutputCodec:
         self.task = task
         self.annotation = annotation
         self._adapter = _adapter(task, "return value", annotation)
+        self._exact = annotation if isinstance(annotation, type) and annotation in _EXACT else None
 
     def encode(self, value: Any) -> bytes:
         """JSON of the value.
@@ -203,7 +228,12 @@ class OutputCodec:
         if value is None and (self.annotation is None or self.annotation in _NONE_FITS):
             return b"null"
         try:
-            data = self._adapter.dump_json(value, warnings="error")
+            if type(value) is self._exact:
+                data = self._adapter.serializer.to_json(value)
+                if b"\\u0000" not in data:
+                    return data
+            else:
+                data = self._adapter.dump_json(value, warnings="error")
         except PydanticSerializationError:
             try:
                 value = self._adapter.validate_python(value)
@@ -226,7 +256,7 @@ class OutputCodec:
             InvalidInput: The output is not of the declared type, e.g. because the code has changed since.
         """
         try:
-            return self._adapter.validate_json(data or b"null")
+            return self._adapter.validator.validate_json(data or b"null")
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in problem["loc"])

@@ -14,6 +14,8 @@ from treadle.sdk.pauses import Pauses, told_to_stop
 from treadle.wire.gen.treadle.v1 import runs_pb2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from treadle.sdk.gateway import Gateway
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined] # missing in the stubs
@@ -24,12 +26,41 @@ _IDS_PER_MESSAGE = 5_000
 _HEALS = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
 
 
+class Results:
+    """A wait for many runs as one."""
+
+    def __init__(self, run_ids: list[str]) -> None:
+        """On the I/O thread, which is also where `all` is to be awaited."""
+        self._run_ids = run_ids
+        self._found: dict[str, runs_pb2.RunResult] = {}
+        self._missing = len(set(run_ids))
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._missing:
+            self._done.set_result(None)
+
+    def add(self, result: runs_pb2.RunResult) -> None:
+        self._found[result.run_id] = result
+        self._missing -= 1
+        if not self._missing and not self._done.done():
+            self._done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    async def all(self) -> list[runs_pb2.RunResult]:
+        """The results, in the order of the ids."""
+        await self._done
+        found = self._found
+        return [found[run_id] for run_id in self._run_ids]
+
+
 class ResultStream:
     """Who waits for which run, and the stream that brings the results."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._waiters: dict[str, list[Reply[Any]]] = {}
+        self._waiters: dict[str, list[Reply[Any] | Results]] = {}
         self._unsent: list[str] = []
         self._wanted = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -44,12 +75,26 @@ class ResultStream:
 
     def watch(self, run_id: str, reply: Reply[Any]) -> None:
         """As `add`, on the I/O thread."""
-        waiters = self._waiters.get(run_id)
-        if waiters is not None:
-            waiters.append(reply)
+        self._watch_each((run_id,), reply)
+
+    async def wait_for(self, run_ids: list[str]) -> list[runs_pb2.RunResult]:
+        """The results of many runs; on the I/O thread."""
+        results = Results(run_ids)
+        self._watch_each(dict.fromkeys(run_ids), results)
+        return await results.all()
+
+    def _watch_each(self, run_ids: Iterable[str], waiter: Reply[Any] | Results) -> None:
+        known = self._waiters
+        ask = self._unsent.append
+        for run_id in run_ids:
+            waiters = known.get(run_id)
+            if waiters is not None:
+                waiters.append(waiter)
+            else:
+                known[run_id] = [waiter]
+                ask(run_id)
+        if not self._unsent:
             return
-        self._waiters[run_id] = [reply]
-        self._unsent.append(run_id)
         self._wanted.set()
         if self._running is None or self._running.done():
             self._running = self._gateway.io.spawn(self._run())
@@ -97,7 +142,13 @@ class ResultStream:
         return False
 
     def _fail(self, error: Exception) -> None:
-        replies = [reply for waiters in self._waiters.values() for reply in waiters]
+        replies: list[Reply[Any]] = []
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if isinstance(waiter, Results):
+                    waiter.fail(error)
+                else:
+                    replies.append(waiter)
         self._waiters.clear()
         self._unsent.clear()
         settle_all((reply, error) for reply in replies)
@@ -130,6 +181,9 @@ class ResultStream:
     def _hand_out(self, response: runs_pb2.AwaitResponse) -> None:
         answers: list[tuple[Reply[Any], Any]] = []
         for result in response.results:
-            for reply in self._waiters.pop(result.run_id, ()):
-                answers.append((reply, result))  # noqa: PERF401 - two loops in one line read worse
+            for waiter in self._waiters.pop(result.run_id, ()):
+                if type(waiter) is Results:
+                    waiter.add(result)
+                else:
+                    answers.append((waiter, result))  # type: ignore[arg-type] # nothing else is left
         settle_all(answers)

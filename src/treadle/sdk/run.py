@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from treadle.sdk.gateway import Gateway
     from treadle.wire.gen.treadle.v1 import runs_pb2
 
+_COMPLETED, _CANCELLED = int(RunStatus.COMPLETED), int(RunStatus.CANCELLED)
+
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -75,11 +77,11 @@ class Run(Generic[T_co]):
 
 def read_result(result: runs_pb2.RunResult, run_id: str, task: str, output: OutputCodec) -> Any:
     """The task's return value, or the error that tells how else the run ended."""
+    status = result.status
+    if status == _COMPLETED:
+        return output.decode(result.output)
     if result.not_found:
         raise NotFound("run", f"{run_id} is not known to this engine")
-    status = RunStatus(result.status)
-    if status is RunStatus.COMPLETED:
-        return output.decode(result.output)
-    if status is RunStatus.CANCELLED:
+    if status == _CANCELLED:
         raise TaskCancelled(run_id, task, result.error)
     raise TaskFailed(run_id, task, result.error)

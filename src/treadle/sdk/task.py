@@ -178,24 +178,38 @@ class Task(Generic[P, R_co]):
 
     def _new_run(self, values: dict[str, Any]) -> runs_pb2.NewRun:
         """The request for one run; takes the next child number when inside a task."""
-        data = self._codec.encode(values) if self._codec is not None else _encode_any(self.name, values)
-        options = self._options
-        new = runs_pb2.NewRun(task=self.name, input=data, metadata=options.metadata, priority=options.priority)
-        parent = None if options.detached else running.get()
-        if parent is not None:
-            new.parent_task_id = parent.task_id
-            new.child_index = parent._next_child()  # noqa: SLF001 - classes of one family
-            new.child_key = options.child_key
-        elif options.child_key:
-            raise RuntimeError(f"{self.name}: child_key is for runs that are started inside a task")
-        check_size(new, self._app.gateway.connection.max_message_bytes)
+        [new] = self._new_runs((values,))
         return new
 
     def _prepare(self, inputs: Iterable[Mapping[str, Any]]) -> list[runs_pb2.NewRun]:
         codec = self._codec
-        if codec is None:
-            return [self._new_run(dict(values)) for values in inputs]
-        return [self._new_run(codec.bind_mapping(values)) for values in inputs]
+        return self._new_runs(map(dict, inputs) if codec is None else map(codec.bind_mapping, inputs))
+
+    def _new_runs(self, inputs: Iterable[dict[str, Any]]) -> list[runs_pb2.NewRun]:
+        options = self._options
+        parent = None if options.detached else running.get()
+        if parent is None and options.child_key:
+            raise RuntimeError(f"{self.name}: child_key is for runs that are started inside a task")
+        name, metadata, priority = self.name, options.metadata, options.priority
+        encode = self._codec.encode if self._codec is not None else functools.partial(_encode_any, name)
+        limit = self._app.gateway.connection.max_message_bytes
+        made: list[runs_pb2.NewRun] = []
+        for values in inputs:
+            # Field by field, as that costs a third of what keyword arguments do.
+            new = runs_pb2.NewRun()
+            new.task = name
+            new.input = encode(values)
+            if metadata:
+                new.metadata = metadata
+            if priority:
+                new.priority = priority
+            if parent is not None:
+                new.parent_task_id = parent.task_id
+                new.child_index = parent._next_child()  # noqa: SLF001 - classes of one family
+                new.child_key = options.child_key
+            check_size(new, limit)
+            made.append(new)
+        return made
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"

@@ -35,7 +35,8 @@ class Runner:
         self._threads = threads
         self._loop = loop
         self._base = contextvars.copy_context()
-        self._alive: set[asyncio.Task[None]] = set()
+        # The loop itself holds tasks only weakly while they wait.
+        self._alive: set[Execution] = set()
 
     def start(self, executions: Iterable[Execution]) -> None:
         batch: list[Execution] = []
@@ -66,12 +67,9 @@ class Runner:
 
     def _start_batch(self, batch: list[Execution]) -> None:
         create = self._loop.create_task
+        self._alive.update(batch)
         for execution in batch:
-            task = create(self._run_async(execution))
-            execution.waiting = task
-            # The loop itself holds tasks only weakly while they wait.
-            self._alive.add(task)
-            task.add_done_callback(self._alive.discard)
+            execution.waiting = create(self._run_async(execution))
 
     def _interrupt(self, execution: Execution) -> None:
         # A task that is cancelled before its first step never runs a line: it has to see the flag by itself instead.
@@ -82,6 +80,7 @@ class Runner:
         context = execution.context
         if context.cancel_reason is not None:
             self._end(execution, None)
+            self._alive.discard(execution)
             return
         running.set(context)
         self._begin(execution)
@@ -96,6 +95,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - also SystemExit: a task must not end the worker
             report = self._failure(execution, error)
         self._end(execution, report)
+        self._alive.discard(execution)
 
     def _run_plain(self, execution: Execution) -> None:
         context = execution.context

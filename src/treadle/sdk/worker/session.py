@@ -38,6 +38,8 @@ logger: logging.Logger = logging.getLogger("treadle.worker")
 _PATH = "/treadle.v1.Worker/Session"
 _WELCOME_SECONDS = 10.0
 LATER_SECONDS = 0.01
+_GAP_SECONDS = 0.001
+"""Pause after a frame: a frame costs both sides as much as ten tasks, so what comes up together should travel together."""
 _SHORTEST_SILENCE_SECONDS = 3.0
 
 _REASONS: dict[int, CancelReason] = {
@@ -222,6 +224,7 @@ class Session(Generic[HeldT]):
             news = self._ledger.news()
             if news is not None:
                 await call.write(frame_of(news))
+                await asyncio.sleep(_GAP_SECONDS)
             elif self._finishing or self._leaving:
                 await call.done_writing()
                 return
