@@ -65,7 +65,7 @@ async def _run_job(processes: Processes, console: Console) -> Run[LibraryMeasure
     console.print("[bold]2[/]  starting workers ...")
     processes.start_workers()
     run = await _start(processes)
-    console.print(f"[bold]3[/]  run {run.id}: one child for each package of {library_folder()}")
+    console.print(f"[bold]3[/]  run {run.id}: one child for each package of {library_folder()}", soft_wrap=True)
     started = time.monotonic()
     library = await follow(run, console, processes.check)
     console.print(render_report(library, seconds=time.monotonic() - started))

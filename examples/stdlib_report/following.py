@@ -42,7 +42,7 @@ async def follow(run: Run[T], console: Console, check: Callable[[], None]) -> T:
             for child in children:
                 if child.retries_used and child.id not in retried:
                     retried.add(child.id)
-                    progress.console.print(await _tell_of_retry(child))
+                    progress.console.print(await _tell_of_retry(child), soft_wrap=True)
     return await result
 
 

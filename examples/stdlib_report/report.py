@@ -19,7 +19,7 @@ def render_report(library: LibraryMeasure, *, seconds: float) -> RenderableType:
         f"{library.functions:,} functions, {library.classes:,} classes, in {seconds:.1f} s"
     )
     parts: list[RenderableType] = [
-        Text(totals, style="bold"),
+        Text(totals, style="bold", no_wrap=True, overflow="ignore"),
         _largest_modules(library.largest[:SHOWN]),
         _deepest_nesting(library.deepest[:SHOWN]),
         _functions_per_package(library.per_package[:SHOWN]),

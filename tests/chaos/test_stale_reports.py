@@ -110,8 +110,8 @@ async def test_another_tenants_attempt_is_out_of_reach(
     name, action = task
     token = await other_tenant_token(connection, grpc_address=engine.grpc_address)
     stranger_client = RawClient(engine.grpc_address, token)
-    stranger = RawWorker(stranger_client, actions=[action])
-    async with RawWorker(client, actions=[action]) as owner, stranger:
+    stranger, guesser = (RawWorker(stranger_client, actions=[action]) for _ in range(2))
+    async with RawWorker(client, actions=[action]) as owner, stranger, guesser:
         (task_id,) = await client.start(name, "{}")
         await owner.receive(task_id)
         await owner.barrier()
@@ -121,13 +121,13 @@ async def test_another_tenants_attempt_is_out_of_reach(
         await stranger.barrier()
         assert await fingerprint(connection, task_id) == before
         unknown = new_id()
-        await stranger.send(report(unknown, 1))
-        await stranger.barrier()
+        await guesser.send(report(unknown, 1))
+        await guesser.barrier()
 
-        def is_told_the_same() -> None:
-            assert _told(stranger, task_id) == _told(stranger, unknown)
+        def both_are_told_the_same() -> None:
+            assert _told(stranger, task_id) == _told(guesser, unknown)
 
-        await eventually(is_told_the_same)
+        await eventually(both_are_told_the_same)
 
         await owner.complete(task_id, 1, b'{"by": "the owner"}')
         await owner.settled(task_id, 1)
