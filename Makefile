@@ -17,10 +17,10 @@ PYTEST ?=
 SOAK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart dev test check gen bench soak clean
+.PHONY: help setup quickstart dev test check gen bench bench-all soak clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Build .venv from the pinned packages
 
@@ -54,6 +54,9 @@ gen: setup ## Generate the code of the wire from its .proto files
 
 bench: setup ## Measure throughput, as JSON
 	$(BIN)/treadle bench throughput --json
+
+bench-all: setup ## All figures of bench/RESULTS.md but the peers': a quarter of an hour (BENCH_SCALE=0.1: less)
+	bench/run_all.sh
 
 soak: setup ## Three engines, one killed every 10 s for 3 minutes; then the crash tests again, with new seeds
 	$(BIN)/python -m tests.soak $(SOAK)
