@@ -225,6 +225,8 @@ class PeerEngine:
             self.queue.append(run)
             response.outcomes.add(run_id=run.id)
         self._assign()
+        if request.ids_suffice and all(outcome.HasField("run_id") for outcome in response.outcomes):
+            return runs_pb2.StartResponse(run_ids=[outcome.run_id for outcome in response.outcomes])
         return response
 
     async def _get(self, request: runs_pb2.GetRunRequest) -> runs_pb2.RunDetail:

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.eventually import eventually_sync
+from tests.sdk.peer import TOKEN
+from tests.support.eventually import eventually, eventually_sync
 from treadle import NotFound, RunStatus, TaskFailed, Treadle, Worker
+from treadle.sdk.worker.crew import Child
 from treadle.testing.engine import EngineProcess
 from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.sdk.peer import PeerEngine, PeerRun
@@ -36,6 +38,24 @@ def crew(
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.asynccontextmanager
+async def crew_in_here(engine: PeerEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Treadle]:
+    """The parent is the test itself."""
+    monkeypatch.setenv("TREADLE_TOKEN", TOKEN)
+    monkeypatch.setenv("TREADLE_URL", engine.address)
+    from tests.sdk.crew_app import app
+
+    worker = Worker(app, processes=2)
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(worker.wait_ready(), 30)
+    try:
+        yield app
+    finally:
+        await worker.stop(timedelta(seconds=0))
+        await running
+        await asyncio.to_thread(app.close)
 
 
 def lines(engine: PeerEngine, run: PeerRun) -> list[worker_pb2.LogLine]:
@@ -181,22 +201,42 @@ def test_no_process_outlives_its_worker(engine: PeerEngine, app: Treadle) -> Non
         eventually_sync(lambda: _assert(not any(map(_alive, children))))
 
 
+async def test_a_process_that_does_not_answer_is_replaced(engine: PeerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("treadle.sdk.worker.crew._MOST_SILENT_TICKS", 1)
+    async with crew_in_here(engine, monkeypatch) as found:
+        run = await found.remote("obedient").start(seconds=600)
+        known = engine.runs[run.id]
+        await eventually(lambda: _assert(bool(lines(engine, known))), timeout=20)
+        os.kill(pid_of(engine, known), signal.SIGSTOP)
+        await eventually(lambda: _assert(known.attempt == 2), timeout=20)
+        assert len(children_of(os.getpid())) <= 2
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    engine: PeerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with crew_in_here(engine, monkeypatch) as found:
+        victim = (await found.remote("where", returns=list[int]).run())[0]
+        spawn, failures = Child.spawn, iter([OSError("no memory")])
+
+        async def sometimes(child: Child, setup: bytes) -> None:
+            for failure in failures:
+                raise failure
+            await spawn(child, setup)
+
+        monkeypatch.setattr(Child, "spawn", sometimes)
+        os.kill(victim, signal.SIGKILL)
+        await eventually(lambda: _assert(len(set(children_of(os.getpid())) - {victim}) == 2), timeout=20)
+        await found.remote("echo").run(text="x")
+
+
 # -- where the app lives -------------------------------------------------------------------------------------------
 
 
 async def test_an_app_of_a_module_runs_from_anywhere(engine: PeerEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TREADLE_TOKEN", "peer-token")
-    monkeypatch.setenv("TREADLE_URL", engine.address)
-    from tests.sdk.crew_app import app as found
-
-    worker = Worker(found, processes=2)
-    running = asyncio.create_task(worker.run())
-    await asyncio.wait_for(worker.wait_ready(), 30)
-    [pid, parent] = await found.remote("where", returns=list[int]).run()
-    assert parent == os.getpid() != pid
-    await worker.stop(timedelta(seconds=5))
-    await running
-    await asyncio.to_thread(found.close)
+    async with crew_in_here(engine, monkeypatch) as found:
+        [pid, parent] = await found.remote("where", returns=list[int]).run()
+        assert parent == os.getpid() != pid
 
 
 def test_an_app_in_a_function_is_refused(app: Treadle) -> None:

@@ -191,9 +191,15 @@ class Crew:
         while not self._closing:
             child = Child(self)
             self._children.append(child)
+            code = 0
             try:
                 await self._live(child, first)
                 code = await child.exit_code(_LEAVE_SECONDS)
+            except OSError as error:
+                # No memory or no descriptors left, perhaps for a moment only.
+                logger.error("a process of the worker could not be started: %s", error)  # noqa: TRY400 - one line says all
+                if not first.done():
+                    first.set_exception(error)
             finally:
                 self._children.remove(child)
                 child.kill()
