@@ -14,9 +14,10 @@ from tests.support.eventually import eventually
 from treadle.server.engine import RunningEngine
 from treadle.server.settings import ROLES, Settings
 from treadle.server.tokens import create_token
+from treadle.wire.gen.treadle.v1 import runs_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from treadle.model.states import RunStatus
@@ -113,6 +114,10 @@ class Engines:
         owner = await self.owner(tenant_id)
         return owner, next(engine for engine in self.all if engine is not owner)
 
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Call this before the engines stop."""
+        self._stack.push_async_callback(close)
+
     async def close(self) -> None:
         await self._stack.aclose()
 
@@ -132,3 +137,21 @@ async def running(url: str, folder: Path, count: int = 2, *, lost_after: float =
 async def ended(client: RawClient, *run_ids: str) -> list[tuple[RunStatus, bytes]]:
     """How runs ended, in order."""
     return list(await asyncio.gather(*(client.ended(run_id) for run_id in run_ids)))
+
+
+async def pushed_results(client: RawClient, *run_ids: str) -> list[runs_pb2.RunResult]:
+    """What an Await stream says of these runs."""
+    method: Any = client.channel.stream_stream(
+        "/treadle.v1.Runs/Await",
+        request_serializer=runs_pb2.AwaitRequest.SerializeToString,
+        response_deserializer=runs_pb2.AwaitResponse.FromString,
+    )
+    call = method(metadata=client.metadata)
+    await call.write(runs_pb2.AwaitRequest(run_ids=run_ids))
+    results: list[runs_pb2.RunResult] = []
+    async for response in call:
+        results += response.results
+        if len(results) >= len(run_ids):
+            break
+    call.cancel()
+    return results

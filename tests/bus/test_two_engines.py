@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 import pytest
 
-from tests.bus.engines import LONG, Engines, ended, running
+from tests.bus.engines import LONG, Engines, ended, pushed_results, running
 from tests.support.eventually import eventually
 from treadle.bus import link
 from treadle.model.states import RunStatus
@@ -171,24 +171,6 @@ async def test_results_are_pushed_to_those_who_wait_elsewhere(engines: Engines) 
         assert {result.run_id for result in results} == {early, late}
         assert {(RunStatus(result.status), result.output) for result in results} == {(COMPLETED, b'"x"')}
     assert {result.run_id for result in await pushed_results(here.far, early, late)} == {early, late}
-
-
-async def pushed_results(client: RawClient, *run_ids: str) -> list[runs_pb2.RunResult]:
-    """What an Await stream says of these runs."""
-    method: Any = client.channel.stream_stream(
-        "/treadle.v1.Runs/Await",
-        request_serializer=runs_pb2.AwaitRequest.SerializeToString,
-        response_deserializer=runs_pb2.AwaitResponse.FromString,
-    )
-    call = method(metadata=client.metadata)
-    await call.write(runs_pb2.AwaitRequest(run_ids=run_ids))
-    results: list[runs_pb2.RunResult] = []
-    async for response in call:
-        results += response.results
-        if len(results) >= len(run_ids):
-            break
-    call.cancel()
-    return results
 
 
 async def test_a_worker_that_vanishes_from_the_other_engine_is_given_up(engines: Engines) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
 from random import Random
@@ -47,12 +48,16 @@ class Figures:
     """Seconds between two starts of attempts, while there was always something to start."""
     attempts: int = 0
     seconds: float = 0.0
+    kill_times: list[int] = field(default_factory=list)
+    """When engines were killed, by the machine's monotonic clock."""
+    gaps: list[str] = field(default_factory=list)
+    """The longest gaps, in words."""
 
     def __str__(self) -> str:
         return (
             f"{self.runs} runs in {self.seconds:.0f} s ({self.runs / self.seconds:.0f}/s), {self.attempts} attempts;"
             f" {self.kills} engines killed, {self.owners_killed} of them while they owned the tenant;"
-            f" longest gap between two starts {self.longest_gap:.2f} s"
+            f" longest gaps between two starts: {', '.join(self.gaps)}"
         )
 
 
@@ -139,6 +144,7 @@ async def _work_while_engines_die(plan: Siege, cluster: Engines, load: LoadClien
             logger.info(
                 "seed %d: kill of engine %d at %.1f s, acknowledged %d", plan.seed, index, now, load.acknowledged
             )
+            figures.kill_times.append(time.monotonic_ns())
             await cluster.kill(index)
             figures.kills += 1
             figures.owners_killed += owns
@@ -154,4 +160,9 @@ def _measure(history: History, figures: Figures) -> None:
     starts = [line.at_ns for line in history.effects if line.mark is Mark.START]
     figures.runs = len(history.snapshot.results)
     figures.attempts = sum(result.attempt for result in history.snapshot.results)
-    figures.longest_gap = max((after - before for before, after in pairwise(starts)), default=0) / 1e9
+    gaps = sorted(((after - before, before) for before, after in pairwise(starts)), reverse=True)
+    figures.longest_gap = gaps[0][0] / 1e9
+    for length, began in gaps[:5]:
+        killed = max((at for at in figures.kill_times if at <= began + length), default=None)
+        after = "" if killed is None else f" ({(began - killed) / 1e9:+.2f} s from the kill before it)"
+        figures.gaps.append(f"{length / 1e9:.2f} s{after}")

@@ -68,7 +68,7 @@ class Link:
         self._broken = broken
         self._numbers = count(1)
         self._pending: dict[int, Command] = {}
-        self._ports: dict[str, WorkerPort] = {}
+        self._ports: dict[str, tuple[int, WorkerPort]] = {}
         self._outgoing: asyncio.Queue[pb.Request] = asyncio.Queue(_BOUND)
         self._closed = False
         self._task = asyncio.create_task(self._run(), name=f"link to {address}")
@@ -88,12 +88,26 @@ class Link:
                 number = next(self._numbers)
                 self._pending[number] = command
             case WorkerJoined():
-                self._ports[command.worker_id] = command.port
-            case WorkerChanged() if command.gone and self._ports.get(command.worker_id) is command.port:
+                self._ports[command.worker_id] = (tenant_id, command.port)
+            case WorkerChanged() if command.gone:
+                if self._port(command.worker_id) is not command.port:
+                    # The worker has opened another stream since: that one goes on.
+                    return
                 del self._ports[command.worker_id]
             case _:
                 pass
         self._outgoing.put_nowait(request_from(command, number, tenant_id))
+
+    def leave(self, tenant_id: int) -> None:
+        """This tenant has another owner now: its workers open their streams anew, and are passed on to that one.
+
+        What was asked for the tenant over this link is still answered over it.
+        """
+        self.tenant_ids.discard(tenant_id)
+        for worker_id, (their_tenant, port) in list(self._ports.items()):
+            if their_tenant == tenant_id:
+                del self._ports[worker_id]
+                port.close()
 
     def await_ends(self, tenant_id: int, task_ids: list[str]) -> None:
         """Ask to be told when these runs end."""
@@ -142,21 +156,25 @@ class Link:
         for answer in response.answers:
             self._answer(answer)
         for group in response.deliveries:
-            port = self._ports.get(group.worker_id)
+            port = self._port(group.worker_id)
             if port is not None:
                 port.deliver(
                     [attempt_from(entry, self._catalog.kind(entry.version, entry.step)) for entry in group.deliveries]
                 )
         for stop in response.stops:
-            port = self._ports.get(stop.worker_id)
+            port = self._port(stop.worker_id)
             if port is not None:
                 port.stop(stop.task_id, stop.attempt, StopReason(stop.reason))
         for worker_id in response.closed:
-            port = self._ports.get(worker_id)
+            port = self._port(worker_id)
             if port is not None:
                 port.close()
         if response.ended:
             self._tell_ended([self._ended(entry) for entry in response.ended])
+
+    def _port(self, worker_id: str) -> WorkerPort | None:
+        known = self._ports.get(worker_id)
+        return None if known is None else known[1]
 
     def _ended(self, entry: pb.Ended) -> Ended:
         return Ended(
@@ -202,6 +220,6 @@ class Link:
         for command in pending.values():
             command.fail(Unavailable("engine", "the one that owns this tenant went away; try again"))
         ports, self._ports = self._ports, {}
-        for port in ports.values():
+        for _, port in ports.values():
             port.close()
         self._broken(self)

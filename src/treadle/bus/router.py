@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from treadle.bus.link import Link
-from treadle.engine.commands import Command, Trigger, WorkerJoined, tenant_of
+from treadle.engine.commands import Command, Report, Trigger, WorkerJoined, tenant_of
 from treadle.model.errors import TreadleError, Unavailable
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from treadle.bus.direct import DirectIntake
     from treadle.engine.catalog import Catalog
+    from treadle.engine.commands import AttemptKey, Stale
     from treadle.engine.inbox import Inbox
     from treadle.engine.ports import Ended
 
@@ -32,6 +33,7 @@ class Router:
         inbox: this engine's loop; None for a process that does not schedule.
         owned: whether this engine owns a tenant.
         owner: the address of the other engine that owns a tenant; None when nobody is known to.
+        lives: whether the engine at an address is known to live.
         direct: stores triggers for owners elsewhere.
         catalog: registered task kinds.
         tell_ended: told of runs that have ended elsewhere.
@@ -44,6 +46,7 @@ class Router:
         inbox: Inbox | None,
         owned: Callable[[int], bool],
         owner: Callable[[int], str | None],
+        lives: Callable[[str], bool],
         direct: DirectIntake,
         catalog: Catalog,
         tell_ended: Callable[[list[Ended]], None],
@@ -52,12 +55,14 @@ class Router:
         self._inbox = inbox
         self._owned = owned
         self._owner = owner
+        self._lives = lives
         self._direct = direct
         self._catalog = catalog
         self._tell_ended = tell_ended
         self._token = token
         self._links: dict[str, Link] = {}
         self._closed = False
+        self._insisting: set[asyncio.Task[None]] = set()
         self._held: list[tuple[float, Command]] = []
         self.on_broken: Callable[[], None] = lambda: None
         # Asked to look for owners now.
@@ -86,8 +91,13 @@ class Router:
         Raises:
             Unavailable: nobody has owned the tenant for ten seconds, or this engine is stopping.
         """
-        tenant_id = tenant_of(command)
         deadline = asyncio.get_running_loop().time() + _OWNER_WITHIN
+        if isinstance(command, Report) and command.keep_starts:
+            self._insist(command, deadline)
+        await self._put_by(command, deadline)
+
+    async def _put_by(self, command: Command, deadline: float) -> None:
+        tenant_id = tenant_of(command)
         while True:
             if self._owned(tenant_id) and self._inbox is not None:
                 await self._inbox.put_when_room(command)
@@ -103,9 +113,37 @@ class Router:
             else:
                 return
 
+    def _insist(self, report: Report, deadline: float) -> None:
+        """A worker that reports with a call of its own may have only one try: ask again when an owner went away.
+
+        Whether the report has taken effect already makes no difference: told twice, it counts once.
+        """
+        answer = report.answer
+
+        def answered(settled: list[AttemptKey], stale: list[Stale], error: BaseException | None) -> None:
+            if isinstance(error, Unavailable) and not self._closed and asyncio.get_running_loop().time() < deadline:
+                task = asyncio.create_task(self._put_again(report, deadline))
+                self._insisting.add(task)
+                task.add_done_callback(self._insisting.discard)
+            else:
+                answer(settled, stale, error)
+
+        report.answer = answered
+
+    async def _put_again(self, report: Report, deadline: float) -> None:
+        await asyncio.sleep(_LOOK_AGAIN)
+        try:
+            await self._put_by(report, deadline)
+        except TreadleError as problem:
+            report.fail(problem)
+
     def put_control(self, command: Command) -> None:
         """Hand on what happened to a worker. A worker that cannot be announced opens its stream again."""
         tenant_id = tenant_of(command)
+        if any(tenant_of(held) == tenant_id for _, held in self._held):
+            # What happens to a worker is told in the order in which it happens.
+            self._hold(command)
+            return
         if self._owned(tenant_id) and self._inbox is not None:
             self._inbox.put_control(command)
             return
@@ -113,8 +151,11 @@ class Router:
             self._link(tenant_id).send(command, tenant_id)
         except Unavailable:
             # A new tenant, or one whose owner is being replaced: in order, once the owner is known.
-            self._held.append((asyncio.get_running_loop().time() + _OWNER_WITHIN, command))
+            self._hold(command)
             self.on_wanted()
+
+    def _hold(self, command: Command) -> None:
+        self._held.append((asyncio.get_running_loop().time() + _OWNER_WITHIN, command))
 
     def release_held(self) -> None:
         """Hand on what waited for an owner. A worker that waited too long opens its stream again."""
@@ -151,15 +192,21 @@ class Router:
     # -- links ---------------------------------------------------------------------------------------------------
 
     def owners_changed(self) -> None:
-        """End the links to engines that do not own what they were opened for."""
+        """Leave the links on which nothing is to be had any more."""
         for link in list(self._links.values()):
-            if any(self._owner(tenant_id) != link.address for tenant_id in link.tenant_ids):
+            if not self._lives(link.address):
                 del self._links[link.address]
                 link.cancel()
+                continue
+            for tenant_id in list(link.tenant_ids):
+                if self._owner(tenant_id) != link.address:
+                    link.leave(tenant_id)
 
     async def close(self) -> None:
         """End every link."""
         self._closed = True
+        for task in self._insisting:
+            task.cancel()
         links, self._links = list(self._links.values()), {}
         for link in links:
             await link.close()

@@ -115,8 +115,9 @@ class Links:
         inbox: the loop.
         audience: where ends are told.
         owned: whether this engine owns a tenant.
+        connected: whether a worker has a stream at any engine, as far as the loop knows.
         met: a worker is connected elsewhere, where it is watched.
-        missed: a worker's engine has gone: it is to be watched here, with its tenant.
+        missed: workers whose engine has gone, with their tenants: they are to be watched here.
     """
 
     def __init__(
@@ -125,12 +126,14 @@ class Links:
         inbox: Door,
         audience: EndsAudience,
         owned: Callable[[int], bool],
+        connected: Callable[[str], bool],
         met: Callable[[str], None],
-        missed: Callable[[str, int], None],
+        missed: Callable[[dict[str, int]], None],
     ) -> None:
         self._inbox = inbox
         self._audience = audience
         self._owned = owned
+        self._connected = connected
         self._met = met
         self._missed = missed
         self._peers: set[Peer] = set()
@@ -138,6 +141,10 @@ class Links:
     def handlers(self) -> Handlers:
         """What this module serves."""
         return {PATH: self.link}
+
+    def serve_worker(self, worker_id: str) -> bool:
+        """Whether a worker is connected to another engine, which watches it."""
+        return any(worker_id in peer.workers for peer in self._peers)
 
     def close(self) -> None:
         """The engine is stopping: links end, and the others look for the next owner."""
@@ -164,7 +171,7 @@ class Links:
             self._peers.discard(peer)
             for worker_id, (tenant_id, port) in peer.workers.items():
                 self._inbox.put_control(WorkerChanged(tenant_id, worker_id, port, gone=True))
-                self._missed(worker_id, tenant_id)
+            self._missed({worker_id: tenant_id for worker_id, (tenant_id, _) in peer.workers.items()})
             for task_id, tenant_id in peer.awaited.items():
                 self._audience.stop_waiting(tenant_id, [task_id], peer)
 
@@ -174,6 +181,8 @@ class Links:
                 self._watch(request, peer)
                 continue
             command = self._command(request, peer)
+            if command is None:
+                continue
             try:
                 if not self._owned(request.tenant_id):
                     raise Unavailable("engine", "does not own this tenant any more; try again")
@@ -183,6 +192,10 @@ class Links:
                     self._inbox.put_control(command)
             except TreadleError as problem:
                 command.fail(problem)
+                if isinstance(command, WorkerJoined):
+                    # The worker opens its stream again, and by then the owner is known.
+                    peer.workers.pop(command.worker_id, None)
+                    command.port.close()
 
     def _watch(self, request: pb.Request, peer: Peer) -> None:
         if len(peer.awaited) + len(request.watch.ids) > _MAX_AWAITED:
@@ -190,7 +203,7 @@ class Links:
         peer.awaited.update(dict.fromkeys(request.watch.ids, request.tenant_id))
         self._audience.wait_for(request.tenant_id, request.watch.ids, peer)
 
-    def _command(self, request: pb.Request, peer: Peer) -> Command:
+    def _command(self, request: pb.Request, peer: Peer) -> Command | None:
         tenant_id = request.tenant_id
         number = request.number
         match request.WhichOneof("request"):
@@ -217,8 +230,8 @@ class Links:
             case _:
                 return self._worker_command(request, peer)
 
-    def _worker_command(self, request: pb.Request, peer: Peer) -> Command:
-        """What happened to a worker that is connected to the other engine."""
+    def _worker_command(self, request: pb.Request, peer: Peer) -> Command | None:
+        """What happened to a worker that is connected to the other engine; None when that is not so any more."""
         tenant_id = request.tenant_id
         match request.WhichOneof("request"):
             case "joined":
@@ -226,8 +239,12 @@ class Links:
             case "changed":
                 changed = request.changed
                 known = peer.workers.get(changed.worker_id)
+                if changed.pulse and self._went_on(changed.worker_id, peer):
+                    return None
                 if changed.gone:
                     peer.workers.pop(changed.worker_id, None)
+                    if known is None:
+                        return None
                 return WorkerChanged(
                     tenant_id,
                     changed.worker_id,
@@ -237,6 +254,8 @@ class Links:
                     pulse=changed.pulse,
                 )
             case "lost":
+                if self._went_on(request.lost, peer):
+                    return None
                 peer.workers.pop(request.lost, None)
                 return WorkerLost(tenant_id, request.lost)
             case "redeliver":
@@ -245,6 +264,10 @@ class Links:
                 return Redeliver(tenant_id, again.worker_id, port, again.unstarted_since)
             case other:
                 raise Unavailable("request", f"{other} is not known to this engine")
+
+    def _went_on(self, worker_id: str, peer: Peer) -> bool:
+        """Whether a worker has left the other engine for a third one, or for this: what is heard of it there is over."""
+        return worker_id not in peer.workers and self._connected(worker_id)
 
     def _joined(self, joined: pb.Joined, tenant_id: int, peer: Peer) -> WorkerJoined:
         port = RemotePort(joined.worker_id, peer)

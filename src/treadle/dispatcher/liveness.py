@@ -12,6 +12,8 @@ from treadle.runtime.clock import moment
 from treadle.storage import register as rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from treadle.engine.inbox import Door
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Database
@@ -56,6 +58,8 @@ class Liveness:
         self._database = database
         self._clock = clock
         self._watched: dict[str, Watched] = {}
+        # Whether a worker is connected to another engine by now: its silence here says nothing.
+        self.elsewhere: Callable[[str], bool] = lambda _worker_id: False
 
     def watch(self, worker_id: str, tenant_id: int, lost_after: float) -> None:
         """Begin to watch a worker, or hear of it again."""
@@ -94,7 +98,9 @@ class Liveness:
         now = self._clock.now()
         for worker_id, watched in list(self._watched.items()):
             silence = now - watched.seen_at
-            if silence > watched.lost_after:
+            if silence > min(watched.lost_after, _SILENT_AFTER) and self.elsewhere(worker_id):
+                del self._watched[worker_id]
+            elif silence > watched.lost_after:
                 del self._watched[worker_id]
                 _log.warning("lost a worker", worker=worker_id, silent_s=round(silence, 1))
                 self._inbox.put_control(WorkerLost(watched.tenant_id, worker_id))

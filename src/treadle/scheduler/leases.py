@@ -55,6 +55,10 @@ class Leases:
         """Another engine that owns a tenant; None when this one does, or nobody."""
         return None if tenant_id in self.owned else self._owners.get(tenant_id)
 
+    def lives(self, address: str) -> bool:
+        """Whether the engine at an address is known to live."""
+        return any(engine.address == address for engine in self._engines)
+
     def look(self) -> None:
         """Look around soon, not only at the next heartbeat."""
         self._wanted.set()

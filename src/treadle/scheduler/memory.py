@@ -76,6 +76,10 @@ class Memory:
         item = self.core.waiting(task_id)
         return item is not None and item.kind.tenant_id == tenant_id
 
+    def connected(self, worker_id: str) -> bool:
+        """Whether a worker has a stream, at whichever engine."""
+        return worker_id in self._joined
+
     def absent_workers(self) -> dict[str, int]:
         """Workers that run something but have no stream here, with their tenants."""
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import treadle
@@ -21,6 +22,7 @@ from treadle.intake.select import Selections
 from treadle.intake.trigger import Triggers
 from treadle.intake.workflows import Workflows
 from treadle.janitor.partitions import Partitions
+from treadle.model.errors import TreadleError
 from treadle.monitor.audience import RunAudience
 from treadle.monitor.follow import RunEvents
 from treadle.monitor.results import Results
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 # What a payload may take of a message: the rest is for names, metadata and framing.
 _MESSAGE_OVERHEAD = 16 * 1024
+_ASK_AGAIN = 0.5
 
 
 class Parts:
@@ -72,6 +75,7 @@ class Parts:
         self.settings = settings
         self._database = database
         self._nothing = Memory()
+        self._watching: set[asyncio.Task[None]] = set()
         self.catalog = Catalog(database)
         self.audience = RunAudience(database, self.catalog, self.holds)
         self.direct = DirectIntake(database, clock)
@@ -86,6 +90,7 @@ class Parts:
             inbox=inbox,
             owned=self.owns,
             owner=self._owner,
+            lives=self._lives,
             direct=self.direct,
             catalog=self.catalog,
             tell_ended=self.audience.tell_ended,
@@ -106,7 +111,7 @@ class Parts:
             )
         self.audience.elsewhere = self.router.await_ends
         self.leases.on_change = self._owners_changed
-        self.router.on_broken = self.leases.look
+        self.router.on_broken = self._link_broken
         self.router.on_wanted = self.leases.look
         self.partitions = Partitions(
             database, clock, tends="janitor" in settings.roles, retention_days=settings.retention_days
@@ -140,9 +145,11 @@ class Parts:
             inbox=router,
             audience=self.audience,
             owned=self.owns,
+            connected=self._connected,
             met=self.liveness.forget,
-            missed=lambda worker_id, tenant_id: self.liveness.watch(worker_id, tenant_id, settings.session_lost_after),
+            missed=self._missed,
         )
+        self.liveness.elsewhere = self._links.serve_worker
         selections = Selections(inbox=router, database=database)
         by_role = {
             "intake": (
@@ -210,14 +217,25 @@ class Parts:
         owner = self.leases.owner(tenant_id)
         return None if owner is None else owner.address
 
+    def _connected(self, worker_id: str) -> bool:
+        return self.memory.connected(worker_id)
+
+    def _lives(self, address: str) -> bool:
+        return self.leases.lives(address)
+
     async def own(self, tenant_ids: set[int]) -> None:
         """Let the loop own exactly these tenants."""
         if self.loop is not None:
             await self.loop.own(tenant_ids)
-            self.router.release_held()
             if not self.leases.alone:
                 # A hint may have been lost.
                 self.loop.arrived()
+        self.router.release_held()
+
+    def _link_broken(self) -> None:
+        """The owner may be another one now; and if not, it knows nothing any more of the ends that we wait for."""
+        self.leases.look()
+        asyncio.get_running_loop().call_later(_ASK_AGAIN, self.audience.look_again)
 
     def _owners_changed(self) -> None:
         self.router.owners_changed()
@@ -235,6 +253,19 @@ class Parts:
         if hint.missed:
             self.catalog.forget(None)
             self.leases.look()
+
+    def _missed(self, workers: dict[str, int]) -> None:
+        task = asyncio.create_task(self._watch_missed(workers))
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    async def _watch_missed(self, workers: dict[str, int]) -> None:
+        try:
+            await self.watch_absent(workers)
+        except TreadleError:
+            # Without the table, the patience that is right for any worker.
+            for worker_id, tenant_id in workers.items():
+                self.liveness.watch(worker_id, tenant_id, self.settings.worker_lost_after)
 
     async def watch_absent(self, workers: dict[str, int]) -> None:
         """Workers that run something, but have no stream at the owner, have this long to come back."""
