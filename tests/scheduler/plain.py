@@ -7,15 +7,15 @@ from treadle.model.ids import new_id
 from treadle.storage.register import VersionRow
 
 TENANT = 1
-_VERSION = VersionRow(1, TENANT, new_id(), new_id(), "", "{}")
 
 Need = tuple[tuple[str, int], ...]
 ONE: Need = (("default", 1),)
 
 
-def kind(queue_id: int = 1, need: Need = ONE) -> TaskKind:
+def kind(queue_id: int = 1, need: Need = ONE, tenant_id: int = TENANT) -> TaskKind:
     task = TaskDefinition("job", "job:job", slot_requests=need)
-    return TaskKind(_VERSION, WorkflowDefinition("job", (task,)), 0, queue_id)
+    version = VersionRow(1, tenant_id, new_id(), new_id(), "", "{}")
+    return TaskKind(version, WorkflowDefinition("job", (task,)), 0, queue_id)
 
 
 def attempt(of: TaskKind, position: int, *, priority: int = 1, returning: bool = False, number: int = 1) -> Attempt:

@@ -288,3 +288,54 @@ def test_one_queue_that_waits_for_room_does_not_stop_another() -> None:
     offer(core, [attempt(kind(1, (("gpu", 1),)), n) for n in range(5)])
     offer(core, [attempt(kind(2), n) for n in range(5, 10)])
     assert [item.kind.queue_id for item in assign(core)] == [2] * 4
+
+
+def test_a_queue_with_one_worker_is_not_starved_by_one_with_two() -> None:
+    """Both workers come free at once, again and again; the large queue could take either slot each time."""
+    core = Core()
+    serve(core, "a", 1)
+    serve(core, "b", 1, 2)
+    offer(core, [attempt(kind(1), n) for n in range(50)])
+    assert len(assign(core)) == 2
+    offer(core, [attempt(kind(2), n) for n in range(50, 55)])
+    served = []
+    for _ in range(10):
+        core.apply(Released([("a", ONE), ("b", ONE)]), NOW)
+        served += [item.kind.queue_id for item in assign(core)]
+    assert served.count(2) == 5, served
+
+
+def test_what_stood_behind_a_large_item_goes_when_that_is_cancelled() -> None:
+    core = Core()
+    serve(core, "w", slots=1)
+    large, small = attempt(kind(need=(("default", 2),)), 0), attempt(kind(), 1)
+    offer(core, [large, small])
+    assert assign(core) == []
+    core.apply(Discarded([large.task_id]), NOW)
+    assert assign(core) == [small]
+
+
+def test_what_stood_behind_a_large_item_finds_the_worker_that_was_too_small_for_that() -> None:
+    core = Core()
+    serve(core, "small", slots=1)
+    serve(core, "large", slots=2, occupied=[ONE])
+    large, small = attempt(kind(need=(("default", 2),)), 0), attempt(kind(), 1)
+    offer(core, [large, small])
+    assert assign(core) == []
+    release(core, "large")
+    assert [(item, item.worker_id) for item in assign(core)] == [(large, "large"), (small, "small")]
+
+
+def test_fresh_work_gets_its_turn_beside_freed_slots_that_always_reach_the_limit() -> None:
+    core = Core()
+    serve(core, "w", 1, slots=2)
+    offer(core, [attempt(kind(1), n) for n in range(50)])
+    serve(core, "idle", 2)
+    assign(core, 2)
+    fresh = attempt(kind(2), 50)
+    offer(core, [fresh])
+    served = []
+    for _ in range(3):
+        core.apply(Released([("w", ONE), ("w", ONE)]), NOW)
+        served += assign(core, 2)
+    assert fresh in served

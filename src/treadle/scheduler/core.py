@@ -148,7 +148,6 @@ class Core:
     def _forget(self, line: Line) -> None:
         for item in line.shrink(self._window):
             del self._items[item.task_id]
-        self._partial[line.queue_id] = line
 
     def _refill(self, read: Refilled) -> None:
         """Append what was read from the table beyond the line's tail."""

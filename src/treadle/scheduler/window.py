@@ -91,7 +91,7 @@ class Line:
         self.tail = max((lane[-1].rank, lane[-1].position) for lane in self.lanes if lane)
 
     def shrink(self, size: int) -> list[Attempt]:
-        """Forget the least urgent items down to a size; they stay in the table.
+        """Forget the least urgent items of a closed window down to a size; they stay in the table.
 
         Returns:
             the items forgotten.
@@ -104,7 +104,6 @@ class Line:
                     self.gone -= 1
                     continue
                 self.size -= 1
-                self.complete = False
                 self.tail = (item.rank, item.position - 1)
                 forgotten.append(item)
         return forgotten
