@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from treadle.cli.bench.times import percentile
@@ -21,10 +22,14 @@ def time_listing(gateway: Gateway, calls: int) -> dict[str, Any]:
     running = runs_pb2.ListRunsRequest(statuses=[runs_pb2.RUN_STATUS_RUNNING, runs_pb2.RUN_STATUS_QUEUED])
     spreads: dict[str, Any] = {}
     for name, request in (("newest", newest), ("completed", completed), ("active", running)):
-        spreads[name] = _time(calls, lambda request=request: list(engine.list_runs(request, _PAGE)))
+        spreads[name] = _time(calls, partial(_page, engine, request))
     first = next(engine.list_runs(newest, 1))
     spreads["one"] = _time(calls, lambda: engine.get(first.id))
     return spreads
+
+
+def _page(engine: Engine, request: runs_pb2.ListRunsRequest) -> list[runs_pb2.RunSummary]:
+    return list(engine.list_runs(request, _PAGE))
 
 
 def _time(calls: int, call: Callable[[], object]) -> dict[str, float | None]:
