@@ -81,9 +81,23 @@ class Cluster:
         """Kill every process of the database at once. Bringing it back is the engine's own affair."""
         await asyncio.to_thread(_kill_tree, self.postmaster_pid())
 
+    async def kill_postgres_as_it_recovers(self, times: int) -> None:
+        """Kill the database, and kill it again as soon as it is being brought back."""
+        for _ in range(times):
+            before = self.postmaster_pid()
+            await self.kill_postgres()
+
+            def another_is_there(before: int = before) -> None:
+                assert self.postmaster_pid() != before
+
+            await eventually(another_is_there, timeout=GIVEN_UP_SECONDS)
+        await self.kill_postgres()
+
     def postmaster_pid(self) -> int:
+        """The process that the database's own file names; 0 while there is none."""
         file = self.engine.data_dir / "postgres" / "postmaster.pid"
-        return int(file.read_text().splitlines()[0])
+        lines = file.read_text().splitlines() if file.exists() else []
+        return int(lines[0]) if lines else 0
 
     def client_env(self) -> dict[str, str]:
         """What points workers at the engine."""

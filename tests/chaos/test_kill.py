@@ -54,6 +54,15 @@ async def test_kill_postgres(seed: int, tmp_path: Path) -> None:
     await run_round(Round(seed, RUNS, faults=2), fault, tmp_path)
 
 
+async def test_kill_postgres_as_it_recovers(seed: int, tmp_path: Path) -> None:
+    """The database dies again and again while it is being brought back; the engine keeps trying."""
+
+    async def fault(cluster: Cluster, random: Random) -> None:
+        await cluster.kill_postgres_as_it_recovers(random.randint(1, 3))
+
+    await run_round(Round(seed, RUNS, faults=1), fault, tmp_path)
+
+
 async def test_kill_anything(seed: int, tmp_path: Path) -> None:
     """All three in one round, in random order."""
 

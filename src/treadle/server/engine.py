@@ -18,7 +18,7 @@ from treadle.server.grpc import build_server
 from treadle.server.parts import Parts
 from treadle.server.tokens import Gate
 from treadle.storage.database import Database
-from treadle.storage.embedded import EmbeddedPostgres
+from treadle.storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from treadle.storage.migrate import migrate
 
 if TYPE_CHECKING:
@@ -203,4 +203,12 @@ async def cancel(task: asyncio.Task[None]) -> None:
 
 
 async def _revive(postgres: EmbeddedPostgres) -> None:
-    await asyncio.to_thread(postgres.ensure_running)
+    """Bring the embedded database back up.
+
+    Raises:
+        Unavailable: it does not come up this time, e.g. because it died again while it recovered.
+    """
+    try:
+        await asyncio.to_thread(postgres.ensure_running)
+    except EmbeddedPostgresError as problem:
+        raise Unavailable("database", str(problem)) from problem
