@@ -15,7 +15,7 @@ from treadle.runtime.clock import VirtualClock
 from treadle.storage import retention
 from treadle.storage.database import Database
 from treadle.storage.partitions import BY_ID, BY_TIME, DAYS_AHEAD, ensure_partitions, partition_name
-from treadle.storage.retention import Swept, drop_old_partitions, missing_partitions, partitions
+from treadle.storage.retention import Swept, day_partitions, drop_old_partitions, missing_partitions
 
 TABLES = (*BY_ID, *BY_TIME)
 TODAY = date(2031, 3, 1)  # the day before is the last of a short February
@@ -40,7 +40,7 @@ async def conn(database_url: str) -> AsyncIterator[Conn]:
                 new_id(),
                 f"tenant {tenant}",
             )
-        for table, days in (await partitions(conn)).items():
+        for table, days in (await day_partitions(conn)).items():
             for day in days:
                 await conn.execute(f"DROP TABLE treadle.{partition_name(table, day)}")
         await ensure_partitions(conn, today=OLD)
@@ -114,16 +114,16 @@ async def test_days_older_than_the_horizon_go_whole(conn: Conn) -> None:
     assert set(swept.dropped) == all_of(*week_from(OLD))
     assert (swept.held, swept.busy) == ([], [])
     assert await conn.fetchval("SELECT count(*) FROM treadle.task") == 0
-    assert all(week_from(TODAY) <= days for days in (await partitions(conn)).values())
+    assert all(week_from(TODAY) <= days for days in (await day_partitions(conn)).values())
 
 
 async def test_the_horizon_counts_whole_days(conn: Conn) -> None:
     """A day is kept as long as one of its runs may be younger than that."""
     keep = 10
     await sweep(conn, today=OLD + timedelta(days=keep), keep_days=keep)
-    assert all(OLD in days and OLD - timedelta(days=1) not in days for days in (await partitions(conn)).values())
+    assert all(OLD in days and OLD - timedelta(days=1) not in days for days in (await day_partitions(conn)).values())
     await sweep(conn, today=OLD + timedelta(days=keep + 1), keep_days=keep)
-    assert all(OLD not in days for days in (await partitions(conn)).values())
+    assert all(OLD not in days for days in (await day_partitions(conn)).values())
 
 
 async def test_a_second_sweep_finds_nothing(conn: Conn) -> None:
@@ -140,7 +140,7 @@ async def test_the_day_of_a_run_that_has_not_ended_stays(conn: Conn, table: str,
     task_id = await store_run(conn, OLD, tenant=tenant)
     await leave_in(conn, table, task_id, tenant=tenant)
     swept = await sweep(conn, today=TODAY, keep_days=30)
-    found = await partitions(conn)
+    found = await day_partitions(conn)
     for name in BY_ID:
         assert found[name] & week_from(OLD) == {OLD}
     # What happened to it since, too.
@@ -149,7 +149,7 @@ async def test_the_day_of_a_run_that_has_not_ended_stays(conn: Conn, table: str,
     await conn.execute(f"DELETE FROM treadle.{table}")
     swept = await sweep(conn, today=TODAY, keep_days=30)
     assert (swept.held, swept.busy) == ([], [])
-    assert not any(days & week_from(OLD) for days in (await partitions(conn)).values())
+    assert not any(days & week_from(OLD) for days in (await day_partitions(conn)).values())
 
 
 async def test_what_children_returned_stays_for_their_parent(conn: Conn) -> None:
@@ -159,7 +159,7 @@ async def test_what_children_returned_stays_for_their_parent(conn: Conn) -> None
     await store_run(conn, later, parent_id=parent)
     await leave_in(conn, "attempt", parent)
     await sweep(conn, today=TODAY, keep_days=30)
-    found = await partitions(conn)
+    found = await day_partitions(conn)
     for name in BY_ID:
         assert found[name] & week_from(OLD) == {OLD, later}
 
@@ -170,7 +170,7 @@ async def test_an_ended_run_of_another_tenant_holds_nothing(conn: Conn) -> None:
     mine = await store_run(conn, OLD + timedelta(days=1))
     await leave_in(conn, "timer", mine)
     await sweep(conn, today=TODAY, keep_days=30)
-    assert (await partitions(conn))["task"] & week_from(OLD) == {OLD + timedelta(days=1)}
+    assert (await day_partitions(conn))["task"] & week_from(OLD) == {OLD + timedelta(days=1)}
 
 
 async def test_a_drop_that_was_interrupted_is_finished(conn: Conn) -> None:
@@ -216,7 +216,7 @@ async def test_making_partitions_waits_for_no_reader(conn: Conn, database_url: s
 
 async def test_one_engine_at_a_time(conn: Conn, database_url: str) -> None:
     other = await asyncpg.connect(database_url)
-    await other.execute("SELECT pg_advisory_lock($1)", retention._LOCK)
+    await other.execute("SELECT pg_advisory_lock($1)", retention.LOCK)
     assert await drop_old_partitions(conn, today=TODAY, keep_days=30) is None
     await other.close()
     assert (await sweep(conn, today=TODAY, keep_days=30)).dropped
@@ -229,7 +229,7 @@ async def test_a_replay_in_the_middle_keeps_its_day(
     """A run that comes back between the first look and the lock is seen by the second look."""
     task_id = await store_run(conn, OLD)
     looks = 0
-    holds_unended = retention._holds_unended
+    holds_unended = retention.holds_unended
 
     async def look(on: Conn, low: str, high: str) -> bool:
         nonlocal looks
@@ -243,7 +243,7 @@ async def test_a_replay_in_the_middle_keeps_its_day(
             return held
         return await holds_unended(on, low, high)
 
-    monkeypatch.setattr(retention, "_holds_unended", look)
+    monkeypatch.setattr(retention, "holds_unended", look)
     swept = await sweep(conn, today=TODAY, keep_days=30)
     assert looks == 2
     assert partition_name("task", OLD) in swept.held
@@ -265,16 +265,16 @@ async def test_a_janitor_makes_the_week_and_drops_what_is_old(conn: Conn, databa
     clock = clock_at(TODAY)
     janitor = Partitions(database, clock, tends=True, retention_days=30)
     assert await janitor.look()
-    assert all(days & week_from(OLD) == set() for days in (await partitions(conn)).values())
+    assert all(days & week_from(OLD) == set() for days in (await day_partitions(conn)).values())
     clock.advance(5 * 86_400)
     assert await janitor.look()
-    assert all(week_from(TODAY + timedelta(days=5)) <= days for days in (await partitions(conn)).values())
+    assert all(week_from(TODAY + timedelta(days=5)) <= days for days in (await day_partitions(conn)).values())
     assert janitor.warning is None
 
 
 async def test_retention_of_zero_days_keeps_everything(conn: Conn, database: Database) -> None:
     await Partitions(database, clock_at(TODAY), tends=True, retention_days=0).look()
-    assert all(week_from(OLD) <= days for days in (await partitions(conn)).values())
+    assert all(week_from(OLD) <= days for days in (await day_partitions(conn)).values())
 
 
 async def test_the_alarm_is_raised_a_day_ahead(conn: Conn, database: Database) -> None:
@@ -291,7 +291,7 @@ async def test_the_alarm_is_raised_a_day_ahead(conn: Conn, database: Database) -
     assert watcher.warning is not None
     assert partition_name("task", last + timedelta(days=1)) in watcher.warning
     assert [entry["log_level"] for entry in logs] == ["error"]
-    assert any(days & week_from(OLD) for days in (await partitions(conn)).values()), "it drops nothing either"
+    assert any(days & week_from(OLD) for days in (await day_partitions(conn)).values()), "it drops nothing either"
     await Partitions(database, clock, tends=True, retention_days=0).look()
     assert await watcher.look()
     assert watcher.warning is None

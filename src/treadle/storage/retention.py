@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SQL = statements("retention")
 
-_LOCK = 7_283_401_004
+LOCK = 7_283_401_004
 # A drop waits this long for the table, and so do the inserts that come behind it.
 _LOCK_TIMEOUT = "200ms"
 _dated = re.compile(r"(?P<table>[a-z_]+)_(?P<day>\d{8})").fullmatch
@@ -42,7 +42,7 @@ class Swept:
     """Locked by somebody else for longer than inserts may be kept waiting."""
 
 
-async def partitions(conn: Conn) -> dict[str, set[date]]:
+async def day_partitions(conn: Conn) -> dict[str, set[date]]:
     """The days for which each table has a partition."""
     found: dict[str, set[date]] = {table: set() for table in (*BY_ID, *BY_TIME)}
     for row in await conn.fetch(_SQL["day_partitions"]):
@@ -55,7 +55,7 @@ async def partitions(conn: Conn) -> dict[str, set[date]]:
 
 async def missing_partitions(conn: Conn, *, day: date) -> list[str]:
     """Names of the partitions that a day lacks."""
-    found = await partitions(conn)
+    found = await day_partitions(conn)
     return [partition_name(table, day) for table, days in found.items() if day not in days]
 
 
@@ -78,7 +78,7 @@ async def drop_old_partitions(conn: Conn, *, today: date, keep_days: int) -> Swe
             return None
         swept = Swept()
         horizon = today - timedelta(days=keep_days)
-        found = await partitions(conn)
+        found = await day_partitions(conn)
         days = sorted({day for known in found.values() for day in known if day < horizon})
         for day in days:
             await _drop_day(conn, day, {table for table, known in found.items() if day in known}, swept)
@@ -101,7 +101,7 @@ async def _drop_day(conn: Conn, day: date, tables: set[str], swept: Swept) -> No
 async def _drop(conn: Conn, table: str, day: date, swept: Swept, *, unless: tuple[str, str] | None = None) -> bool:
     """Drop one partition; False when it has to stay for now."""
     name = partition_name(table, day)
-    if unless is not None and await _holds_unended(conn, *unless):
+    if unless is not None and await holds_unended(conn, *unless):
         swept.held.append(name)
         return False
     try:
@@ -110,7 +110,7 @@ async def _drop(conn: Conn, table: str, day: date, swept: Swept, *, unless: tupl
             # Names are our own. The parent first, as every insert and every query does it.
             await conn.execute(f"LOCK TABLE ONLY treadle.{table}, ONLY treadle.{name} IN ACCESS EXCLUSIVE MODE")
             # Once more, now that nobody can bring a run of that day back.
-            if unless is not None and await _holds_unended(conn, *unless):
+            if unless is not None and await holds_unended(conn, *unless):
                 swept.held.append(name)
                 return False
             await conn.execute(f"DROP TABLE treadle.{name}")
@@ -127,15 +127,26 @@ def day_ids(day: date) -> tuple[str, str]:
     return id_at(start.timestamp()), id_at((start + timedelta(days=1)).timestamp())
 
 
-async def _holds_unended(conn: Conn, low: str, high: str) -> bool:
+async def holds_unended(conn: Conn, low: str, high: str) -> bool:
+    """Whether a run that has not ended was made between two ids, or is the parent of one that was."""
     return bool(only(await conn.fetchrow(_SQL["holds_unended"], low, high))["held"])
 
 
 @asynccontextmanager
 async def _alone(conn: Conn) -> AsyncIterator[bool]:
-    locked = bool(only(await conn.fetchrow(_SQL["lock_retention"], _LOCK))["locked"])
+    locked = await lock_retention(conn)
     try:
         yield locked
     finally:
         if locked and not conn.is_closed():
-            await conn.execute(_SQL["unlock_retention"], _LOCK)
+            await unlock_retention(conn)
+
+
+async def lock_retention(conn: Conn) -> bool:
+    """Be the only one at it; False when somebody else is."""
+    return bool(only(await conn.fetchrow(_SQL["lock_retention"], LOCK))["locked"])
+
+
+async def unlock_retention(conn: Conn) -> None:
+    """Let others at it."""
+    await conn.execute(_SQL["unlock_retention"], LOCK)
