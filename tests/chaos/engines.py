@@ -22,6 +22,9 @@ from treadle.testing.engine import EngineProcess
 
 logger = logging.getLogger(__name__)
 
+AIMED = 0.5
+"""The share of kills that are aimed at the owner of the tenant."""
+
 _OWNER = "SELECT e.address FROM treadle.lease l JOIN treadle.engine e ON e.id = l.engine_id"
 
 
@@ -90,13 +93,14 @@ class Engines(Cluster):
         await asyncio.to_thread(self.engines[index].kill)
         await asyncio.to_thread(self.engines[index].start)
 
-    async def owner(self) -> str:
-        """The address of the engine that owns the tenant; '' when none does."""
+    async def owning(self) -> int | None:
+        """Which engine owns the tenant; None when none does at the moment."""
         connection = await asyncpg.connect(self.engine.database_url)
         try:
-            return str(await connection.fetchval(_OWNER) or "")
+            address = await connection.fetchval(_OWNER)
         finally:
             await connection.close()
+        return next((n for n, engine in enumerate(self.engines) if engine.grpc_address == address), None)
 
 
 async def besiege(plan: Siege, folder: Path, database_url: str) -> Figures:
@@ -139,11 +143,14 @@ async def _work_while_engines_die(plan: Siege, cluster: Engines, load: LoadClien
             now = asyncio.get_running_loop().time() - began
             if working.done() or now > plan.seconds:
                 break
-            index = random.randrange(plan.engines)
-            owns = await cluster.owner() == cluster.engines[index].grpc_address
-            logger.info(
-                "seed %d: kill of engine %d at %.1f s, acknowledged %d", plan.seed, index, now, load.acknowledged
-            )
+            # Any of them, and every other time the one that it matters most to lose.
+            index, aimed = random.randrange(plan.engines), random.random() < AIMED
+            owner = await cluster.owning()
+            if aimed and owner is not None:
+                index = owner
+            owns = index == owner
+            told = (plan.seed, "owner" if owns else "engine", index, now, load.acknowledged)
+            logger.info("seed %d: kill of %s %d at %.1f s, acknowledged %d", *told)
             figures.kill_times.append(time.monotonic_ns())
             await cluster.kill(index)
             figures.kills += 1
