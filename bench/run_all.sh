@@ -16,10 +16,10 @@ measure() {
   local name=$1 limit=$2
   shift 2
   echo "$(date +%H:%M:%S) bench $*" >&2
-  if timeout --kill-after=30 "$limit" "$python" -m treadle.cli bench "$@" --json >"$out/$name.json.new"; then
+  if timeout --kill-after=30 "$limit" "$python" -m treadle.cli bench "$@" --json >"$out/$name.json.new" 2>"$out/$name.log"; then
     mv "$out/$name.json.new" "$out/$name.json"
   else
-    echo "  failed (code $?)" >&2
+    echo "  failed: see $out/$name.log" >&2
     rm -f "$out/$name.json.new" "$out/$name.json"
   fi
 }
@@ -41,6 +41,6 @@ measure sustained-2000 90 sustained --rate 2000 --seconds 20
 measure backlog 420 backlog --tasks "$(scaled 1000000)"
 measure growth 420 growth --history "$(scaled 2000000)"
 measure idle 120 idle --tenants 100 --workers 20
-measure recovery 120 recovery --rounds 3
+measure recovery 240 recovery --rounds 3
 "$python" "$here/tables.py" "$out" >"$here/FIGURES.md"
 echo "wrote $here/FIGURES.md" >&2

@@ -76,13 +76,12 @@ class Leases:
             seat = self._seat
             mine = "" if seat is None else seat.engine_id
             if seat is not None:
-                if not await rows.beat(conn, id=mine):
+                dead = await rows.beat(conn, id=mine, expiry=EXPIRY)
+                if dead is None:
                     # Superseded: the loop finds out at its next commit, and takes a new seat.
                     self.owned = {}
                     seat.drop()
                     return set()
-                # Its own id stands in for none when a process schedules nothing: such a one buries nobody.
-                dead = await rows.silence(conn, seconds=EXPIRY, but=mine)
                 if dead:
                     _log.warning("took over from engines that are gone", engines=dead)
                     await rows.bury(conn, ids=dead)
@@ -93,7 +92,7 @@ class Leases:
             free = [lease.tenant_id for lease in leases if lease.engine_id not in by_id]
             if seat is not None:
                 wanted = self._share_of(free, len(leases))
-                claimed = await rows.claim(conn, engine_id=mine, tenant_ids=wanted)
+                claimed = await rows.claim(conn, engine_id=mine, tenant_ids=wanted) if wanted else {}
                 self.owned |= claimed
                 if len(claimed) < len(wanted):
                     # Another engine was faster: there may be others left for this one.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage.load import statements
+from treadle.storage.rows import only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,15 +47,14 @@ async def enlist(conn: Conn, *, id: str, address: str, schedules: bool) -> None:
     await conn.execute(_SQL["enlist"], id, address, schedules)
 
 
-async def beat(conn: Conn, *, id: str) -> bool:  # noqa: A002 - the column's name
-    """A heartbeat; False when the engine has been superseded."""
-    row = await conn.fetchrow(_SQL["beat"], id)
-    return row is not None and bool(row["alive"])
+async def beat(conn: Conn, *, id: str, expiry: float) -> list[str] | None:  # noqa: A002 - the column's name
+    """A heartbeat, which also ends the writers of engines that are dead, or silent for longer than `expiry` seconds.
 
-
-async def silence(conn: Conn, *, seconds: float, but: str) -> list[str]:
-    """End the writers of engines that are dead or silent; returns their ids."""
-    return [str(row["id"]) for row in await conn.fetch(_SQL["silence"], seconds, but)]
+    Returns:
+        their ids; None when this engine itself has been superseded.
+    """
+    row = only(await conn.fetchrow(_SQL["beat"], id, expiry))
+    return [str(dead) for dead in row["dead"]] if row["alive"] else None
 
 
 async def bury(conn: Conn, *, ids: Sequence[str]) -> list[int]:

@@ -6,20 +6,21 @@ FROM pg_stat_activity a
 WHERE a.pid = pg_backend_pid();
 
 -- name: beat :one
--- A heartbeat; false when the engine has been superseded.
+-- A heartbeat, if the engine has not been superseded. One that lives ends the writers of the engines that have been
+-- silent for longer than $2 seconds, so that a transaction of theirs cannot outlive their right. An engine whose writer
+-- is gone has nothing to end. One statement, because an idle engine does little else.
 WITH beaten AS (
-    UPDATE treadle.engine SET heartbeat_at = clock_timestamp() WHERE id = $1::uuid RETURNING 1
+    UPDATE treadle.engine SET heartbeat_at = clock_timestamp() WHERE id = $1::uuid RETURNING id
+), silent AS MATERIALIZED (
+    SELECT e.id, CASE WHEN a.pid IS NOT NULL THEN pg_terminate_backend(a.pid) END AS ended
+    FROM treadle.engine e
+    CROSS JOIN beaten b
+    LEFT JOIN pg_stat_activity a ON a.pid = e.writer_pid AND a.backend_start = e.writer_since
+    WHERE e.id <> b.id
+      AND (a.pid IS NULL OR e.heartbeat_at < clock_timestamp() - make_interval(secs => $2::float8))
 )
-SELECT EXISTS (SELECT 1 FROM beaten) AS alive;
-
--- name: silence :many
--- End the writers of engines that have been silent for longer than $1 seconds, so that a transaction of theirs cannot
--- outlive their right. An engine whose writer is gone has nothing to end.
-SELECT e.id, CASE WHEN a.pid IS NOT NULL THEN pg_terminate_backend(a.pid) END AS ended
-FROM treadle.engine e
-LEFT JOIN pg_stat_activity a ON a.pid = e.writer_pid AND a.backend_start = e.writer_since
-WHERE e.id <> $2::uuid
-  AND (a.pid IS NULL OR e.heartbeat_at < clock_timestamp() - make_interval(secs => $1::float8));
+SELECT EXISTS (SELECT 1 FROM beaten) AS alive, ARRAY (SELECT id FROM silent) AS dead,
+       (SELECT count(ended) FROM silent) AS ended;
 
 -- name: bury :many
 -- Take away the rows of silent engines, and with them their leases.
