@@ -76,6 +76,7 @@ def connect(core: Core) -> None:
 
 
 def attempts_in_memory() -> int:
+    gc.collect()
     return sum(isinstance(found, Attempt) for found in gc.get_objects())
 
 

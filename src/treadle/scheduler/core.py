@@ -78,9 +78,11 @@ class Core:
 
     def apply(self, event: Event, now: float) -> list[Assign]:
         """Take in what has happened at a time; decides something only on a `Tick`."""
-        if isinstance(event, Tick):
+        take_in = self._take_in.get(type(event))
+        if take_in is None:
+            assert isinstance(event, Tick)
             return self._choose(event.limit, now)
-        self._take_in[type(event)](event)
+        take_in(event)
         return []
 
     def apply_all(self, events: Iterable[Event], now: float) -> list[Assign]:
@@ -276,8 +278,12 @@ class Core:
 
     def _serve_lines(self, limit: int, now: float, decided: list[Assign]) -> None:
         """Queues take turns, and for each queue its workers do."""
-        turns = deque([line for line in self._dirty.values() if line.size])
+        waiting = [line for line in self._dirty.values() if line.size]
         self._dirty = {}
+        if not waiting:
+            # As a rule: freed workers have taken all there was.
+            return
+        turns = deque(waiting)
         while turns:
             line = turns.popleft()
             room = limit - len(decided)
