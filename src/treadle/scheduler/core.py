@@ -78,11 +78,9 @@ class Core:
 
     def apply(self, event: Event, now: float) -> list[Assign]:
         """Take in what has happened at a time; decides something only on a `Tick`."""
-        take_in = self._take_in.get(type(event))
-        if take_in is None:
-            assert isinstance(event, Tick)
+        if isinstance(event, Tick):
             return self._choose(event.limit, now)
-        take_in(event)
+        self._take_in[type(event)](event)
         return []
 
     def apply_all(self, events: Iterable[Event], now: float) -> list[Assign]:
