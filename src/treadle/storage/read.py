@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.model.ids import id_at
-from treadle.model.states import EventKind, RunStatus
+from treadle.model.states import TERMINAL, EventKind, RunStatus
 from treadle.storage.load import statements
 from treadle.storage.rows import text_or_none
 
@@ -94,20 +94,24 @@ class LogRow(NamedTuple):
 
 async def find_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
     """Ids of runs by filter, newest first."""
+    since = None if wanted.since is None else id_at(wanted.since.timestamp())
     until = wanted.before or (None if wanted.until is None else id_at(wanted.until.timestamp()))
-    rows = await conn.fetch(
-        _SQL["find_runs"],
-        tenant_id,
-        None if wanted.since is None else id_at(wanted.since.timestamp()),
-        until,
-        [int(status) for status in wanted.statuses],
-        list(wanted.workflow_ids),
-        list(wanted.names),
-        [key for key, _ in wanted.metadata],
-        [value for _, value in wanted.metadata],
-        wanted.parent_id,
-        limit,
-    )
+    statuses = [int(status) for status in wanted.statuses]
+    workflows, names, parent = list(wanted.workflow_ids), list(wanted.names), wanted.parent_id
+    keys, values = [key for key, _ in wanted.metadata], [value for _, value in wanted.metadata]
+    # Runs are looked for where those with the statuses are, and nowhere else.
+    if statuses and TERMINAL.issuperset(wanted.statuses):
+        rows = await conn.fetch(
+            _SQL["find_ended_runs"], tenant_id, since, until, statuses, workflows, names, keys, values, parent, limit
+        )
+    elif statuses and TERMINAL.isdisjoint(wanted.statuses):
+        rows = await conn.fetch(
+            _SQL["find_active_runs"], tenant_id, since, until, statuses, workflows, names, keys, values, parent, limit
+        )
+    else:
+        rows = await conn.fetch(
+            _SQL["find_runs"], tenant_id, since, until, statuses, workflows, names, keys, values, parent, limit
+        )
     return [str(row[0]) for row in rows]
 
 

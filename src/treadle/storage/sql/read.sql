@@ -22,6 +22,55 @@ WHERE t.tenant_id = $1::integer
 ORDER BY t.id DESC
 LIMIT $10::integer;
 
+-- name: find_active_runs :many
+-- As find_runs, for runs that have not ended: found where they wait or run, however many have ended. The three branches
+-- are read backwards along their keys, so that the limit ends the work.
+SELECT t.id
+FROM (
+    SELECT a.tenant_id, a.task_id, 2 AS status FROM treadle.attempt a
+    UNION ALL
+    SELECT q.tenant_id, q.task_id, 1 FROM treadle.queue_item q
+    UNION ALL
+    SELECT w.tenant_id, w.task_id, 1 FROM treadle.timer w
+) active
+JOIN treadle.task t ON t.tenant_id = active.tenant_id AND t.id = active.task_id
+WHERE active.tenant_id = $1::integer
+  AND ($2::uuid IS NULL OR active.task_id >= $2::uuid)
+  AND ($3::uuid IS NULL OR active.task_id < $3::uuid)
+  AND active.status = ANY ($4::smallint[])
+  AND (cardinality($5::uuid[]) = 0 OR t.version IN (
+        SELECT number FROM treadle.workflow_version WHERE tenant_id = $1::integer AND workflow_id = ANY ($5::uuid[])))
+  AND (cardinality($6::text[]) = 0 OR t.version IN (
+        SELECT v.number FROM treadle.workflow w
+        JOIN treadle.workflow_version v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id
+        WHERE w.tenant_id = $1::integer AND w.name = ANY ($6::text[])))
+  AND (cardinality($7::text[]) = 0 OR EXISTS (
+        SELECT 1 FROM unnest($7::text[], $8::text[]) AS m (key, value) WHERE t.metadata::json ->> m.key = m.value))
+  AND ($9::uuid IS NULL OR t.parent_id = $9::uuid)
+ORDER BY active.task_id DESC
+LIMIT $10::integer;
+
+-- name: find_ended_runs :many
+-- As find_runs, for runs that have ended.
+SELECT t.id
+FROM treadle.task_result r
+JOIN treadle.task t ON t.tenant_id = r.tenant_id AND t.id = r.id
+WHERE r.tenant_id = $1::integer
+  AND ($2::uuid IS NULL OR r.id >= $2::uuid)
+  AND ($3::uuid IS NULL OR r.id < $3::uuid)
+  AND r.status = ANY ($4::smallint[])
+  AND (cardinality($5::uuid[]) = 0 OR t.version IN (
+        SELECT number FROM treadle.workflow_version WHERE tenant_id = $1::integer AND workflow_id = ANY ($5::uuid[])))
+  AND (cardinality($6::text[]) = 0 OR t.version IN (
+        SELECT v.number FROM treadle.workflow w
+        JOIN treadle.workflow_version v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id
+        WHERE w.tenant_id = $1::integer AND w.name = ANY ($6::text[])))
+  AND (cardinality($7::text[]) = 0 OR EXISTS (
+        SELECT 1 FROM unnest($7::text[], $8::text[]) AS m (key, value) WHERE t.metadata::json ->> m.key = m.value))
+  AND ($9::uuid IS NULL OR t.parent_id = $9::uuid)
+ORDER BY r.id DESC
+LIMIT $10::integer;
+
 -- name: run_rows :many
 -- What is known of runs, wherever they are. A run that is neither running nor ended is queued or backing off.
 SELECT t.id, t.version, t.step, t.priority, t.metadata, t.parent_id, t.created_at,
