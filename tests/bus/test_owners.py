@@ -129,6 +129,17 @@ async def test_reports_outlive_a_link_that_breaks(engines: Engines) -> None:
     assert counts == 1
 
 
+async def test_an_engine_that_hears_of_the_others_end_while_it_stops_stops_all_the_same(engines: Engines) -> None:
+    """The hint and the end of its own heartbeats come in the same instant."""
+    keeper = next(task for task in asyncio.all_tasks() if task.get_coro().__qualname__ == "Leases.run")  # type: ignore[union-attr]
+    for engine in engines.all:
+        assert engine.parts is not None
+        engine.parts.leases.look()
+    keeper.cancel()
+    await asyncio.wait_for(asyncio.wait({keeper}), LONG)
+    assert keeper.cancelled()
+
+
 # -- hints -------------------------------------------------------------------------------------------------------------
 
 

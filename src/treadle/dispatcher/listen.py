@@ -107,7 +107,8 @@ class Listeners:
         if not self.serves(worker_id, tenant_id):
             opened = self._opening.setdefault(worker_id, asyncio.Event())
             with suppress(TimeoutError):
-                await asyncio.wait_for(opened.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await opened.wait()
             if self._opening.get(worker_id) is opened:
                 del self._opening[worker_id]
         return self.serves(worker_id, tenant_id)

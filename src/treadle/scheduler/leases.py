@@ -122,8 +122,10 @@ class Leases:
             own: lets the loop own exactly these tenants; returns once it has let go of the others.
         """
         while True:
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), HEARTBEAT)
+                async with asyncio.timeout(HEARTBEAT):
+                    await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self._round(own)

@@ -198,8 +198,10 @@ async def _finish(loop: Loop, running: asyncio.Task[None]) -> None:
 
 async def cancel(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.wait({task})
+    while not task.done():
+        # Again, should the task have taken it for something else.
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
 
 
 async def _revive(postgres: EmbeddedPostgres) -> None:
