@@ -93,26 +93,90 @@ class LogRow(NamedTuple):
 
 
 async def find_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
-    """Ids of runs by filter, newest first."""
-    since = None if wanted.since is None else id_at(wanted.since.timestamp())
-    until = wanted.before or (None if wanted.until is None else id_at(wanted.until.timestamp()))
-    statuses = [int(status) for status in wanted.statuses]
-    workflows, names, parent = list(wanted.workflow_ids), list(wanted.names), wanted.parent_id
-    keys, values = [key for key, _ in wanted.metadata], [value for _, value in wanted.metadata]
-    # Runs are looked for where those with the statuses are, and nowhere else.
-    if statuses and TERMINAL.issuperset(wanted.statuses):
-        rows = await conn.fetch(
-            _SQL["find_ended_runs"], tenant_id, since, until, statuses, workflows, names, keys, values, parent, limit
-        )
-    elif statuses and TERMINAL.isdisjoint(wanted.statuses):
-        rows = await conn.fetch(
-            _SQL["find_active_runs"], tenant_id, since, until, statuses, workflows, names, keys, values, parent, limit
-        )
-    else:
-        rows = await conn.fetch(
-            _SQL["find_runs"], tenant_id, since, until, statuses, workflows, names, keys, values, parent, limit
-        )
+    """Ids of runs by filter, newest first. Runs are looked for where those with the statuses are, and nowhere else."""
+    if wanted.statuses and TERMINAL.issuperset(wanted.statuses):
+        return await find_ended_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=limit)
+    if wanted.statuses and TERMINAL.isdisjoint(wanted.statuses):
+        return await find_active_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=limit)
+    t = _terms(wanted)
+    rows = await conn.fetch(
+        _SQL["find_runs"],
+        tenant_id,
+        t.since,
+        t.until,
+        t.statuses,
+        t.workflows,
+        t.names,
+        t.keys,
+        t.values,
+        t.parent,
+        limit,
+    )
     return [str(row[0]) for row in rows]
+
+
+async def find_ended_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
+    """As `find_runs`, for statuses of runs that have ended."""
+    t = _terms(wanted)
+    rows = await conn.fetch(
+        _SQL["find_ended_runs"],
+        tenant_id,
+        t.since,
+        t.until,
+        t.statuses,
+        t.workflows,
+        t.names,
+        t.keys,
+        t.values,
+        t.parent,
+        limit,
+    )
+    return [str(row[0]) for row in rows]
+
+
+async def find_active_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
+    """As `find_runs`, for statuses of runs that have not ended."""
+    t = _terms(wanted)
+    rows = await conn.fetch(
+        _SQL["find_active_runs"],
+        tenant_id,
+        t.since,
+        t.until,
+        t.statuses,
+        t.workflows,
+        t.names,
+        t.keys,
+        t.values,
+        t.parent,
+        limit,
+    )
+    return [str(row[0]) for row in rows]
+
+
+class _Terms(NamedTuple):
+    """A filter as parameters."""
+
+    since: str | None
+    until: str | None
+    statuses: list[int]
+    workflows: list[str]
+    names: list[str]
+    keys: list[str]
+    values: list[str]
+    parent: str | None
+
+
+def _terms(wanted: RunFilter) -> _Terms:
+    return _Terms(
+        None if wanted.since is None else id_at(wanted.since.timestamp()),
+        wanted.before or (None if wanted.until is None else id_at(wanted.until.timestamp())),
+        [int(status) for status in wanted.statuses],
+        list(wanted.workflow_ids),
+        list(wanted.names),
+        [key for key, _ in wanted.metadata],
+        [value for _, value in wanted.metadata],
+        wanted.parent_id,
+    )
 
 
 async def run_rows(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[RunRow]:
