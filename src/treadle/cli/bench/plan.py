@@ -29,7 +29,7 @@ class Plan:
     client: str = "treadle"
     slots: int = 1000
     processes: int = 1
-    window: int = 8000
+    window: int = 2000
     payload_bytes: int = 0
     tenants: int = 1
     engines: int = 1
