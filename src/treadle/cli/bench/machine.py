@@ -2,11 +2,18 @@
 
 import os
 import platform
+import statistics
+import subprocess
+import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("treadle", "asyncpg", "grpcio", "protobuf", "uvloop", "pydantic")
+
+_WAKE_UPS = 100
+_ECHO = "import os\nwhile os.read(0, 1): os.write(1, b'x')"
 
 
 def describe_machine() -> dict[str, Any]:
@@ -17,6 +24,8 @@ def describe_machine() -> dict[str, Any]:
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "python_steps_ms": _python_steps_ms(),
+        "wake_up_us": _wake_up_us(),
     }
 
 
@@ -34,6 +43,36 @@ def describe_versions() -> dict[str, str]:
 def load_average() -> float:
     """Processes that ran or wanted to, over the last minute: beyond our own, they took time from the benchmark."""
     return round(os.getloadavg()[0], 2)
+
+
+def _python_steps_ms() -> float:
+    """Milliseconds for a million steps of a plain loop: how fast one core runs Python. The best of a few."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        total = 0
+        for step in range(200_000):
+            total += step
+        return time.perf_counter() - began
+
+    return round(min(once() for _ in range(5)) * 5 * 1e3, 1)
+
+
+def _wake_up_us() -> float:
+    """Microseconds until a sleeping process has been woken and has woken the caller in turn: the price of every hop."""
+    with subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", _ECHO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as echo:
+        assert echo.stdin is not None and echo.stdout is not None  # noqa: S101, PT018 - started with pipes
+        took = []
+        for _ in range(_WAKE_UPS):
+            time.sleep(0.003)
+            began = time.perf_counter()
+            echo.stdin.write(b"x")
+            echo.stdout.read(1)
+            took.append(time.perf_counter() - began)
+        echo.stdin.close()
+    return round(statistics.median(took) * 1e6, 1)
 
 
 def _memory_gib() -> int | None:
