@@ -42,5 +42,5 @@ measure backlog 420 backlog --tasks "$(scaled 1000000)"
 measure growth 420 growth --history "$(scaled 2000000)"
 measure idle 120 idle --tenants 100 --workers 20
 measure recovery 240 recovery --rounds 3
-"$python" "$here/tables.py" "$out" >"$here/FIGURES.md"
-echo "wrote $here/FIGURES.md" >&2
+"$python" "$here/tables.py" "$out" >"$here/RESULTS.md"
+echo "wrote $here/RESULTS.md" >&2

@@ -33,7 +33,14 @@ SAMPLES = {
     ("temporal-dev", "roundtrip"): 50,
 }
 # fewer tasks where they would take minutes
-TASKS = {"temporal-dev": 1000}
+TASKS = {
+    "temporal-dev": 1000,
+    "procrastinate": 5000,
+    "dbos": 5000,
+    "dbos-poll0.1": 5000,
+    "absurd": 5000,
+    "celery-redis": 5000,
+}
 GROWTH = ("treadle", "pgqueuer", "chancy", "procrastinate")  # those that say how their finished rows look
 NEEDS = {"redis": "redis-server", "rabbitmq": "rabbitmq-server"}
 STOP_SECONDS = 20
