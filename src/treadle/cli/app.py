@@ -7,13 +7,15 @@ from typer.core import TyperGroup
 
 from treadle.cli import bench, dev, migrate, runs, serve, token, trigger, worker
 from treadle.cli.exits import CommandError
-from treadle.cli.output import say_failure
+from treadle.cli.output import Output, say_failure, use_output
 
 
 class Commands(TyperGroup):
     """A group whose commands fail with CommandError."""
 
     def invoke(self, ctx: Any) -> Any:
+        # An earlier command of this process may have asked for another form.
+        use_output(Output.TABLE)
         try:
             return super().invoke(ctx)
         except CommandError as failure:
