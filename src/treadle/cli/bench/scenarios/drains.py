@@ -125,4 +125,6 @@ def _ratio(now: dict[str, Any], then: dict[str, Any], key: str) -> float | None:
 def _median_ratio(now: list[dict[str, Any]], then: list[dict[str, Any]], key: str) -> float | None:
     if any(entry.get(key) is None for entry in (*now, *then)):
         return None
-    return round(statistics.median(float(e[key]) for e in now) / statistics.median(float(e[key]) for e in then), 3)
+    before = statistics.median(float(e[key]) for e in then)
+    # Processor time is counted in steps of ten milliseconds: a short round may show none.
+    return round(statistics.median(float(e[key]) for e in now) / before, 3) if before else None
