@@ -35,11 +35,15 @@ SAMPLES = {
 # fewer tasks where they would take minutes
 TASKS = {
     "temporal-dev": 1000,
-    "procrastinate": 5000,
-    "dbos": 5000,
-    "dbos-poll0.1": 5000,
-    "absurd": 5000,
-    "celery-redis": 5000,
+    "procrastinate": 4000,
+    "dbos": 4000,
+    "dbos-poll0.1": 4000,
+    "absurd": 4000,
+    "celery-rabbitmq": 4000,
+    "celery-rabbitmq-noconfirm": 4000,
+    "celery-rabbitmq-solo": 4000,
+    "celery-redis": 4000,
+    "taskiq-redis": 10_000,
 }
 GROWTH = ("treadle", "pgqueuer", "chancy", "procrastinate")  # those that say how their finished rows look
 NEEDS = {"redis": "redis-server", "rabbitmq": "rabbitmq-server"}

@@ -149,7 +149,13 @@ def plot(path):
             axis.set_xscale("log")
         axis.set_title(title, fontsize=9)
         for place, x in enumerate(found):
-            axis.text(x or axis.get_xlim()[0], place, f" {num(x)}" if x else " none", va="center", fontsize=8)
+            axis.text(
+                x or axis.get_xlim()[0],
+                place,
+                f" {num(x)}" if x else f" {cell(names[place], *columns[0]) or 'not run'}",
+                va="center",
+                fontsize=8,
+            )
         axis.margins(x=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
@@ -183,10 +189,10 @@ def settings():
     return markdown("Settings, and what a finished task leaves", ["", "settings", "durable after completion"], rows)
 
 
-def sections(day):
+def sections(day, note):
     machine = ", ".join(f"{key} {value}" for key, value in describe_machine().items())
-    rounds = max((len(values(OURS, s, "wall_s")) for s in ("drain1", "idle")), default=1)
-    yield f"# Peers: measured figures\n\n{day}; {rounds} round(s), all in one run. Machine: {machine}.\n"
+    rounds = max((len(values(OURS, s, key)) for s, key in (("drain1", "n"), ("idle", "n"))), default=1)
+    yield f"# Peers: measured figures\n\n{day}; {rounds} round(s) at most; {note or 'all in one run'}. Machine: {machine}.\n"
     yield "How it is measured and how to repeat it: [README](README.md).\n\n![Rates and latencies](peers.svg)\n"
     yield ratios()
     yield table(
@@ -268,5 +274,6 @@ def growth():
 
 if __name__ == "__main__":
     day = sys.argv[1] if len(sys.argv) > 1 else ""
-    (HERE / "RESULTS.md").write_text("\n".join(x for x in sections(day) if x))
+    note = sys.argv[2] if len(sys.argv) > 2 else ""
+    (HERE / "RESULTS.md").write_text("\n".join(x for x in sections(day, note) if x))
     plot(HERE / "peers.svg")
