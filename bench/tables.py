@@ -144,7 +144,7 @@ def main(folder: Path) -> str:
     reports: dict[str, Report] = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     parts = [_HEAD]
     if reports:
-        newest = list(reports.values())[0]
+        newest = next(iter(reports.values()))
         for key in ("machine", "versions", "postgres"):
             facts = newest[key]
             if isinstance(facts, dict):
