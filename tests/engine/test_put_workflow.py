@@ -1,6 +1,8 @@
 """Put a workflow: a version for each change of content, and runs keep the one they began with."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -9,6 +11,8 @@ from treadle.engine.catalog import Catalog
 from treadle.engine.put_workflow import put_workflow
 from treadle.model.definition import TaskDefinition, WorkflowDefinition
 from treadle.model.errors import NotFound
+from treadle.storage import register as rows
+from treadle.storage.database import Conn
 from treadle.storage.register import VersionRow
 
 
@@ -81,3 +85,35 @@ async def test_many_workflows_register_in_no_time(engine: Engine) -> None:
     assert await engine.count("workflow") == 120
     kinds = [await engine.catalog.current(TENANT, f"job{n}") for n in range(120)]
     assert len({kind.queue_id for kind in kinds}) == 120
+
+
+async def test_a_hint_in_the_middle_of_a_look_up_does_no_harm(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look-up is answered, and what it read is not taken for current: a newer version may have been stored."""
+    stored = await engine.workflow("busy")
+    catalog = Catalog(engine.database)
+    ensure_queues = rows.ensure_queues
+
+    async def forgetful(conn: Conn, *, tenant_id: int, names: Sequence[str]) -> dict[str, int]:
+        found = await ensure_queues(conn, tenant_id=tenant_id, names=names)
+        catalog.forget(tenant_id)
+        return found
+
+    monkeypatch.setattr(rows, "ensure_queues", forgetful)
+    assert (await catalog.current(TENANT, "busy")).version == stored.version
+    assert catalog.cached(TENANT, "busy") is None
+
+
+async def test_a_hint_after_a_look_up_does_no_harm(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between what was read and the answer, the connection goes back to its pool: a hint may come in then."""
+    stored = await engine.workflow("busy")
+    catalog = Catalog(engine.database)
+    connection = engine.database.connection
+
+    @asynccontextmanager
+    async def returning() -> AsyncIterator[Conn]:
+        async with connection() as conn:
+            yield conn
+        catalog.forget(TENANT)
+
+    monkeypatch.setattr(engine.database, "connection", returning)
+    assert (await catalog.current(TENANT, "busy")).version == stored.version

@@ -63,6 +63,8 @@ class Catalog:
         self._database = database
         self._current: dict[tuple[int, str], TaskKind] = {}
         self._kinds: dict[tuple[int, int], TaskKind] = {}
+        # Counts what was forgotten: a version that was read before is not taken for the current one afterwards.
+        self.generation = 0
 
     async def current(self, tenant_id: int, name: str) -> TaskKind:
         """The first task of a workflow's current version.
@@ -73,14 +75,15 @@ class Catalog:
         kind = self._current.get((tenant_id, name))
         if kind is not None:
             return kind
+        generation = self.generation
         async with self._database.connection() as conn:
             row = await rows.current_version(conn, tenant_id=tenant_id, name=name)
             if row is None:
                 raise NotFound(
                     "name", f"no workflow named {name!r} is registered; start a worker that has it, or check the name"
                 )
-            await self.adopt(conn, [row], current=True)
-        return self._current[tenant_id, name]
+            await self.adopt(conn, [row], current_as_of=generation)
+        return self._kinds[row.number, 0]
 
     def cached(self, tenant_id: int, name: str) -> TaskKind | None:
         """As `current`, without looking beyond memory."""
@@ -88,6 +91,7 @@ class Catalog:
 
     def forget(self, tenant_id: int | None) -> None:
         """Another engine has stored a workflow of this tenant (None: of any): which version is current is to be read."""
+        self.generation += 1
         self._current = {} if tenant_id is None else {k: v for k, v in self._current.items() if k[0] != tenant_id}
 
     def kind(self, version: int, step: int) -> TaskKind:
@@ -98,7 +102,7 @@ class Catalog:
         """Make sure that these versions are in memory."""
         missing = sorted({version for version in versions if (version, 0) not in self._kinds})
         if missing:
-            await self.adopt(conn, await rows.versions(conn, numbers=missing), current=False)
+            await self.adopt(conn, await rows.versions(conn, numbers=missing))
 
     async def ensure_versions(self, versions: Iterable[int]) -> None:
         """As `load_versions`, with a connection of its own if one is needed."""
@@ -117,13 +121,13 @@ class Catalog:
         await self.load_versions(conn, (version for _, version, _ in found))
         return {task_id: self._kinds[version, step] for task_id, version, step in found}
 
-    async def adopt(self, conn: Conn, found: list[VersionRow], *, current: bool) -> None:
+    async def adopt(self, conn: Conn, found: list[VersionRow], *, current_as_of: int | None = None) -> None:
         """Take stored versions into memory.
 
         Args:
             conn: a connection, for the queues of their actions.
             found: rows of versions.
-            current: whether these are their workflows' current versions.
+            current_as_of: for versions that are their workflows' current ones, the generation in which that was read.
         """
         for row in found:
             workflow = definition_from_json(json.loads(row.definition))
@@ -132,7 +136,12 @@ class Catalog:
             kinds = [TaskKind(row, workflow, step, queues[action]) for step, action in enumerate(actions)]
             for kind in kinds:
                 self._kinds[row.number, kind.step] = kind
-            known = self._current.get((row.tenant_id, workflow.name))
-            # Two registrations may finish in another order than they were stored in.
-            if current and (known is None or known.version <= row.number):
-                self._current[row.tenant_id, workflow.name] = kinds[0]
+            if current_as_of is not None:
+                self._take_current(kinds[0], workflow.name, current_as_of)
+
+    def _take_current(self, kind: TaskKind, name: str, as_of: int) -> None:
+        """Take a kind for the current one, unless a newer one is known or may have been stored since it was read."""
+        known = self._current.get((kind.tenant_id, name))
+        newer = as_of == self.generation if known is None else known.version <= kind.version
+        if newer:
+            self._current[kind.tenant_id, name] = kind

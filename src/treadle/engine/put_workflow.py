@@ -27,6 +27,7 @@ async def put_workflow(
         the current version: a new one, or the one that had this content already.
     """
     digest = content_hash(definition)
+    generation = catalog.generation
     async with database.transaction() as conn:
         workflow_id = await rows.ensure_workflow(
             conn, tenant_id=tenant_id, id=new_id(), name=definition.name, created_at=moment(now)
@@ -45,5 +46,5 @@ async def put_workflow(
             await hint(conn, text=f"workflows {tenant_id}")
     # Only after the commit: a version that was rolled back must not stay in memory.
     async with database.connection() as conn:
-        await catalog.adopt(conn, [version], current=True)
+        await catalog.adopt(conn, [version], current_as_of=generation)
     return version
