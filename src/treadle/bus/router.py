@@ -94,13 +94,26 @@ class Router:
         deadline = asyncio.get_running_loop().time() + _OWNER_WITHIN
         if isinstance(command, Report) and command.keep_starts:
             self._insist(command, deadline)
-        await self._put_by(command, deadline)
+        await self._put_by(command, deadline, wait_for_room=True)
 
-    async def _put_by(self, command: Command, deadline: float) -> None:
+    async def put_when_owned(self, command: Command) -> None:
+        """As `put`, waiting while the tenant is new or its owner is being replaced.
+
+        Raises:
+            Exhausted: the owner, or this engine, is behind.
+            Unavailable: nobody has owned the tenant for ten seconds, or this engine is stopping.
+        """
+        deadline = asyncio.get_running_loop().time() + _OWNER_WITHIN
+        await self._put_by(command, deadline, wait_for_room=False)
+
+    async def _put_by(self, command: Command, deadline: float, *, wait_for_room: bool) -> None:
         tenant_id = tenant_of(command)
         while True:
             if self._owned(tenant_id) and self._inbox is not None:
-                await self._inbox.put_when_room(command)
+                if wait_for_room:
+                    await self._inbox.put_when_room(command)
+                else:
+                    self._inbox.put(command)
                 return
             try:
                 self._link(tenant_id).send(command, tenant_id)
@@ -133,7 +146,7 @@ class Router:
     async def _put_again(self, report: Report, deadline: float) -> None:
         await asyncio.sleep(_LOOK_AGAIN)
         try:
-            await self._put_by(report, deadline)
+            await self._put_by(report, deadline, wait_for_room=True)
         except TreadleError as problem:
             report.fail(problem)
 

@@ -126,14 +126,14 @@ class Reports:
         task_id = checked_id(request.task_run_external_id, "task_run_external_id")
         milliseconds = parse_duration_ms(request.increment_timeout_by, "increment_timeout_by")
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._inbox.put(RefreshTimeout(caller.tenant_id, task_id, milliseconds / 1000, future))
+        await self._inbox.put_when_owned(RefreshTimeout(caller.tenant_id, task_id, milliseconds / 1000, future))
         return pb.RefreshTimeoutResponse(timeout_at=hatchet_time(int(await future * 1_000_000)))
 
     async def release_slot(self, request: pb.ReleaseSlotRequest, caller: Caller) -> pb.ReleaseSlotResponse:
         """Give back the slot of a running task."""
         task_id = checked_id(request.task_run_external_id, "task_run_external_id")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._inbox.put(ReleaseSlot(caller.tenant_id, task_id, future))
+        await self._inbox.put_when_owned(ReleaseSlot(caller.tenant_id, task_id, future))
         await future
         return pb.ReleaseSlotResponse()
 

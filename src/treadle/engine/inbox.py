@@ -23,6 +23,10 @@ class Door(Protocol):
         """As `Inbox.put_when_room`."""
         ...
 
+    async def put_when_owned(self, command: Command) -> None:
+        """As `Inbox.put`, once somebody owns the command's tenant."""
+        ...
+
     def put_control(self, command: Command) -> None:
         """As `Inbox.put_control`."""
         ...
@@ -69,6 +73,10 @@ class Inbox:
         if self._closed:
             raise Unavailable("engine", "is stopping; connect again")
         self._add(command)
+
+    async def put_when_owned(self, command: Command) -> None:
+        """As `put`: whoever has the inbox itself owns the tenant."""
+        self.put(command)
 
     def put_control(self, command: Command) -> None:
         """Add a command of the engine's own, whatever the load."""

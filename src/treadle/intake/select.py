@@ -68,7 +68,7 @@ class Selections:
         changed: list[str] = []
         for first in range(0, len(ids), _AT_ONCE):
             future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-            self._inbox.put(Cancel(caller.tenant_id, list(ids[first : first + _AT_ONCE]), future))
+            await self._inbox.put_when_owned(Cancel(caller.tenant_id, list(ids[first : first + _AT_ONCE]), future))
             changed += await future
         return changed
 
@@ -77,7 +77,7 @@ class Selections:
         changed: list[str] = []
         for first in range(0, len(ids), _AT_ONCE):
             future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-            self._inbox.put(Replay(caller.tenant_id, list(ids[first : first + _AT_ONCE]), future))
+            await self._inbox.put_when_owned(Replay(caller.tenant_id, list(ids[first : first + _AT_ONCE]), future))
             changed += await future
         return changed
 
