@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.model import ids
-from treadle.model.ids import canonical_id, id_at, is_id, new_id, time_of
+from treadle.model.ids import canonical_id, id_at, is_id, new_id, step_id, time_of
 
 
 def test_new_ids_are_version_7_and_canonical() -> None:
@@ -102,3 +102,20 @@ def test_a_bound_sorts_before_the_ids_of_its_millisecond_and_after_those_before(
     moment = time_of(made)
     assert id_at(moment) <= made < id_at(moment + 0.001)
     assert id_at(-5) == id_at(0)
+
+
+def test_the_ids_of_a_runs_tasks_follow_from_its_own() -> None:
+    run_id = new_id()
+    ids = [step_id(run_id, step) for step in range(2000)]
+    assert len({run_id, *ids}) == 2001
+    assert ids == [step_id(run_id, step) for step in range(2000)]
+    for each in ids:
+        assert is_id(each)
+        assert each[14] == "7"
+        assert each[19] in "89ab"
+        assert time_of(each) == time_of(run_id)
+
+
+def test_the_ids_of_the_tasks_of_neighbouring_runs_do_not_meet() -> None:
+    runs = [new_id() for _ in range(300)]
+    assert len({step_id(run, step) for run in runs for step in range(-1, 60)} | set(runs)) == 300 * 61

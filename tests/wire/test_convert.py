@@ -34,7 +34,8 @@ def test_a_time_beyond_the_calendar_is_refused_by_field(seconds: int) -> None:
 
 def test_statuses_have_the_same_names_in_both_contracts() -> None:
     for status in RunStatus:
-        assert workflows_pb2.RunStatus.Name(convert.HATCHET_STATUS[status]) == status.name
+        shown = RunStatus.COMPLETED if status is RunStatus.SKIPPED else status
+        assert workflows_pb2.RunStatus.Name(convert.HATCHET_STATUS[status]) == shown.name
         assert runs_pb2.RunStatus.Name(convert.TREADLE_STATUS[status]) == f"RUN_STATUS_{status.name}"
 
 

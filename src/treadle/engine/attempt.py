@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from treadle.engine.catalog import TaskKind
     from treadle.storage.rows import TaskColumns
 
@@ -26,6 +28,7 @@ class Attempt:
         "child_key",
         "created_at",
         "delivered",
+        "errors",
         "expires_at",
         "gone",
         "holds_slot",
@@ -33,16 +36,19 @@ class Attempt:
         "kind",
         "metadata",
         "parent_id",
+        "parents",
         "position",
         "priority",
         "rank",
         "reassigned",
         "retries_used",
         "returning",
+        "run_id",
         "started_at",
         "stored",
         "task_id",
         "timeout_at",
+        "triggers",
         "worker_id",
     )
 
@@ -61,6 +67,8 @@ class Attempt:
         created_at: float,
         retries_used: int = 0,
         reassigned: int = 0,
+        run_id: str | None = None,
+        triggers: str | None = None,
     ) -> None:
         self.kind = kind
         self.task_id = task_id
@@ -89,6 +97,17 @@ class Attempt:
         self.holds_slot = False
         # Whether it was handed to its worker's stream by this engine.
         self.delivered = False
+        # Of a task within a workflow run: the run, what met its conditions (JSON), and, from assignment to delivery, the
+        # outputs of its parents (JSON) and the errors that a failure handler is told of, by task name.
+        self.run_id = run_id
+        self.triggers = triggers
+        self.parents: Mapping[str, bytes] | None = None
+        self.errors: Mapping[str, str] | None = None
+
+    @property
+    def workflow_run_id(self) -> str:
+        """The run that it is part of: its own, unless it is a task within a workflow run."""
+        return self.run_id or self.task_id
 
     def again(self, *, retries_used: int, reassigned: int) -> Attempt:
         """The attempt after this one, not yet queued."""
@@ -105,6 +124,8 @@ class Attempt:
             created_at=self.created_at,
             retries_used=retries_used,
             reassigned=reassigned,
+            run_id=self.run_id,
+            triggers=self.triggers,
         )
         following.returning = True
         return following

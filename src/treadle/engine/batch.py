@@ -24,6 +24,19 @@ class Waiting(NamedTuple):
     due_at: float
 
 
+class PushedEvent(NamedTuple):
+    """An event that a user pushed, with the id that it got; `at` in epoch seconds."""
+
+    tenant_id: int
+    id: str
+    at: float
+    key: str
+    scope: str | None
+    priority: int | None
+    payload: bytes
+    metadata: str | None
+
+
 class Batch:
     """The changes of one commit, and what is to be told once it is done.
 
@@ -48,6 +61,7 @@ class Batch:
         # (worker, slots) that came free, for the core.
         self.freed: list[tuple[str, tuple[tuple[str, int], ...]]] = []
         self.redelivered: list[Attempt] = []
+        self.pushed: list[PushedEvent] = []
         self.stops: list[tuple[str, str, int, StopReason]] = []
         self.happenings: list[Happening] = []
         self.after: list[Callable[[], None]] = []

@@ -198,6 +198,8 @@ class Cancel(Command):
     tenant_id: int
     task_ids: list[str]
     future: asyncio.Future[list[str]]
+    # Also what these runs have spawned, and so on.
+    children: bool = False
 
     @property
     def alone(self) -> bool:
@@ -314,6 +316,54 @@ class Redeliver(Command):
 
     def fail(self, error: BaseException) -> None:
         """The execution timeout catches what stays undelivered."""
+
+
+class NewEvent(NamedTuple):
+    """An event that a user pushes; `payload` is a JSON object, `metadata` one as text or None."""
+
+    key: str
+    payload: bytes
+    metadata: str | None
+    scope: str | None
+    priority: int | None
+
+
+@dataclass(slots=True)
+class Push(Command):
+    """Store events and let them meet conditions. The answer is the id of each, in order."""
+
+    tenant_id: int
+    events: list[NewEvent]
+    answer: Callable[[list[str | BaseException]], None]
+
+    @property
+    def size(self) -> int:
+        """How many events, and how many rows' worth of payloads."""
+        return len(self.events) + sum([len(event.payload) for event in self.events]) // ROW_BYTES
+
+    def split(self) -> list[Command]:
+        """One command per event, whose answers are put together again."""
+        count = len(self.events)
+        if count < 2:
+            return []
+        outcomes: list[str | BaseException | None] = [None] * count
+        left = count
+
+        def put(index: int) -> Callable[[list[str | BaseException]], None]:
+            def answer(outcome: list[str | BaseException]) -> None:
+                nonlocal left
+                [outcomes[index]] = outcome
+                left -= 1
+                if left == 0:
+                    self.answer([entry for entry in outcomes if entry is not None])
+
+            return answer
+
+        return [Push(self.tenant_id, [event], put(index)) for index, event in enumerate(self.events)]
+
+    def fail(self, error: BaseException) -> None:
+        """The same error for every event of it."""
+        self.answer([error] * len(self.events))
 
 
 def tenant_of(command: Command) -> int:

@@ -13,10 +13,17 @@ class RunStatus(IntEnum):
     COMPLETED = 3
     FAILED = 4
     CANCELLED = 5
+    # Of a task within a workflow run only. Told as COMPLETED with the output {"skipped": true} where nobody knows better.
+    SKIPPED = 6
 
 
-TERMINAL: frozenset[RunStatus] = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+TERMINAL: frozenset[RunStatus] = frozenset(
+    {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED}
+)
 """A run in one of these changes no more, unless someone replays it."""
+
+SKIPPED_OUTPUT = b'{"skipped": true}'
+"""What a skipped task gives to those that read its output."""
 
 
 class EventKind(IntEnum):
@@ -38,3 +45,9 @@ class EventKind(IntEnum):
     REPLAYED = 14
     SLOT_RELEASED = 15
     TIMEOUT_REFRESHED = 16
+    SKIPPED = 17
+    # The task waits for sleeps or events; its parents have ended.
+    WAITING = 18
+    CONDITION_MET = 19
+    # An expression could not be evaluated: it counts as false.
+    EXPRESSION_FAILED = 20

@@ -11,7 +11,7 @@ from treadle.model.ids import id_at
 if TYPE_CHECKING:
     from treadle.storage.database import Conn
 
-BY_ID = ("task", "task_result", "child", "log_line")
+BY_ID = ("task", "task_result", "child", "log_line", "event")
 BY_TIME = ("event_log",)
 DAYS_AHEAD = 7
 # Ids may lie a day back (a client's clock, a run that began before midnight): yesterday has its partition too.

@@ -30,6 +30,8 @@ HATCHET_STATUS: dict[RunStatus, workflows_pb2.RunStatus.ValueType] = {
     RunStatus.COMPLETED: workflows_pb2.COMPLETED,
     RunStatus.FAILED: workflows_pb2.FAILED,
     RunStatus.CANCELLED: workflows_pb2.CANCELLED,
+    # This contract has no word for it; the output says so.
+    RunStatus.SKIPPED: workflows_pb2.COMPLETED,
 }
 TREADLE_STATUS: dict[RunStatus, runs_pb2.RunStatus.ValueType] = {
     RunStatus.QUEUED: runs_pb2.RUN_STATUS_QUEUED,
@@ -37,6 +39,7 @@ TREADLE_STATUS: dict[RunStatus, runs_pb2.RunStatus.ValueType] = {
     RunStatus.COMPLETED: runs_pb2.RUN_STATUS_COMPLETED,
     RunStatus.FAILED: runs_pb2.RUN_STATUS_FAILED,
     RunStatus.CANCELLED: runs_pb2.RUN_STATUS_CANCELLED,
+    RunStatus.SKIPPED: runs_pb2.RUN_STATUS_SKIPPED,
 }
 _FROM_TREADLE = {int(number): status for status, number in TREADLE_STATUS.items()}
 

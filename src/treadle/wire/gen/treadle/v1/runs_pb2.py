@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from treadle.wire.gen.treadle.v1 import worker_pb2 as treadle_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15treadle/v1/runs.proto\x12\ntreadle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17treadle/v1/worker.proto\"\x9e\x01\n\x06NewRun\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x10\n\x08metadata\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x16\n\x0eparent_task_id\x18\x05 \x01(\t\x12\x18\n\x0b\x63hild_index\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tchild_key\x18\x07 \x01(\tB\x0e\n\x0c_child_index\"E\n\x0cStartRequest\x12 \n\x04runs\x18\x01 \x03(\x0b\x32\x12.treadle.v1.NewRun\x12\x13\n\x0bids_suffice\x18\x02 \x01(\x08\"7\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"S\n\x0cStartOutcome\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x13.treadle.v1.ProblemH\x00\x42\t\n\x07outcome\"L\n\rStartResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.treadle.v1.StartOutcome\x12\x0f\n\x07run_ids\x18\x02 \x03(\t\"\x1f\n\x0c\x41waitRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"t\n\tRunResult\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.treadle.v1.RunStatus\x12\x0e\n\x06output\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x11\n\tnot_found\x18\x05 \x01(\x08\"7\n\rAwaitResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.treadle.v1.RunResult\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xde\x02\n\nRunSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12%\n\x06status\x18\x03 \x01(\x0e\x32\x15.treadle.v1.RunStatus\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x14\n\x0cretries_used\x18\x05 \x01(\x05\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tworker_id\x18\n \x01(\t\x12\x11\n\tparent_id\x18\x0b \x01(\t\x12\x10\n\x08metadata\x18\x0c \x01(\t\x12\r\n\x05\x65rror\x18\r \x01(\t\"a\n\x08RunEvent\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\xa7\x01\n\tRunDetail\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.treadle.v1.RunSummary\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x0e\n\x06output\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12$\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x14.treadle.v1.RunEvent\x12!\n\x04logs\x18\x06 \x03(\x0b\x32\x13.treadle.v1.LogLine\"\xd1\x01\n\x0fListRunsRequest\x12\'\n\x08statuses\x18\x01 \x03(\x0e\x32\x15.treadle.v1.RunStatus\x12\r\n\x05tasks\x18\x02 \x03(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x0e\n\x06\x62\x65\x66ore\x18\x06 \x01(\t\x12\x11\n\tparent_id\x18\x07 \x01(\t\"M\n\x10ListRunsResponse\x12$\n\x04runs\x18\x01 \x03(\x0b\x32\x16.treadle.v1.RunSummary\x12\x13\n\x0bnext_before\x18\x02 \x01(\t\"@\n\nSelectRuns\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12%\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x15.treadle.v1.RunFilter\"\x81\x02\n\tRunFilter\x12\'\n\x08statuses\x18\x01 \x03(\x0e\x32\x15.treadle.v1.RunStatus\x12\r\n\x05tasks\x18\x02 \x03(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08metadata\x18\x05 \x03(\x0b\x32#.treadle.v1.RunFilter.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x0b\x43hangedRuns\x12\x0b\n\x03ids\x18\x01 \x03(\t*\xa1\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATUS_QUEUED\x10\x01\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x02\x12\x18\n\x14RUN_STATUS_COMPLETED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x18\n\x14RUN_STATUS_CANCELLED\x10\x05\x32\xf8\x02\n\x04Runs\x12<\n\x05Start\x12\x18.treadle.v1.StartRequest\x1a\x19.treadle.v1.StartResponse\x12@\n\x05\x41wait\x12\x18.treadle.v1.AwaitRequest\x1a\x19.treadle.v1.AwaitResponse(\x01\x30\x01\x12\x37\n\x03Get\x12\x19.treadle.v1.GetRunRequest\x1a\x15.treadle.v1.RunDetail\x12\x41\n\x04List\x12\x1b.treadle.v1.ListRunsRequest\x1a\x1c.treadle.v1.ListRunsResponse\x12\x39\n\x06\x43\x61ncel\x12\x16.treadle.v1.SelectRuns\x1a\x17.treadle.v1.ChangedRuns\x12\x39\n\x06Replay\x12\x16.treadle.v1.SelectRuns\x1a\x17.treadle.v1.ChangedRunsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15treadle/v1/runs.proto\x12\ntreadle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17treadle/v1/worker.proto\"\x9e\x01\n\x06NewRun\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x10\n\x08metadata\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x16\n\x0eparent_task_id\x18\x05 \x01(\t\x12\x18\n\x0b\x63hild_index\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tchild_key\x18\x07 \x01(\tB\x0e\n\x0c_child_index\"E\n\x0cStartRequest\x12 \n\x04runs\x18\x01 \x03(\x0b\x32\x12.treadle.v1.NewRun\x12\x13\n\x0bids_suffice\x18\x02 \x01(\x08\"7\n\x07Problem\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"S\n\x0cStartOutcome\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12&\n\x07problem\x18\x02 \x01(\x0b\x32\x13.treadle.v1.ProblemH\x00\x42\t\n\x07outcome\"L\n\rStartResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.treadle.v1.StartOutcome\x12\x0f\n\x07run_ids\x18\x02 \x03(\t\"\x1f\n\x0c\x41waitRequest\x12\x0f\n\x07run_ids\x18\x01 \x03(\t\"\x82\x01\n\nTaskResult\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12%\n\x06status\x18\x03 \x01(\x0e\x32\x15.treadle.v1.RunStatus\x12\x0e\n\x06output\x18\x04 \x01(\x0c\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\x05\"\x9b\x01\n\tRunResult\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.treadle.v1.RunStatus\x12\x0e\n\x06output\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x11\n\tnot_found\x18\x05 \x01(\x08\x12%\n\x05tasks\x18\x06 \x03(\x0b\x32\x16.treadle.v1.TaskResult\"7\n\rAwaitResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.treadle.v1.RunResult\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\xfc\x02\n\nRunSummary\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12%\n\x06status\x18\x03 \x01(\x0e\x32\x15.treadle.v1.RunStatus\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\x14\n\x0cretries_used\x18\x05 \x01(\x05\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tworker_id\x18\n \x01(\t\x12\x11\n\tparent_id\x18\x0b \x01(\t\x12\x10\n\x08metadata\x18\x0c \x01(\t\x12\r\n\x05\x65rror\x18\r \x01(\t\x12\x0e\n\x06run_id\x18\x0e \x01(\t\x12\x0c\n\x04step\x18\x0f \x01(\t\"a\n\x08RunEvent\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\xce\x01\n\tRunDetail\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.treadle.v1.RunSummary\x12\r\n\x05input\x18\x02 \x01(\x0c\x12\x0e\n\x06output\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12$\n\x06\x65vents\x18\x05 \x03(\x0b\x32\x14.treadle.v1.RunEvent\x12!\n\x04logs\x18\x06 \x03(\x0b\x32\x13.treadle.v1.LogLine\x12%\n\x05tasks\x18\x07 \x03(\x0b\x32\x16.treadle.v1.TaskResult\"\xd1\x01\n\x0fListRunsRequest\x12\'\n\x08statuses\x18\x01 \x03(\x0e\x32\x15.treadle.v1.RunStatus\x12\r\n\x05tasks\x18\x02 \x03(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x0e\n\x06\x62\x65\x66ore\x18\x06 \x01(\t\x12\x11\n\tparent_id\x18\x07 \x01(\t\"M\n\x10ListRunsResponse\x12$\n\x04runs\x18\x01 \x03(\x0b\x32\x16.treadle.v1.RunSummary\x12\x13\n\x0bnext_before\x18\x02 \x01(\t\"R\n\nSelectRuns\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12%\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x15.treadle.v1.RunFilter\x12\x10\n\x08\x63hildren\x18\x03 \x01(\x08\"\x81\x02\n\tRunFilter\x12\'\n\x08statuses\x18\x01 \x03(\x0e\x32\x15.treadle.v1.RunStatus\x12\r\n\x05tasks\x18\x02 \x03(\t\x12)\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x08metadata\x18\x05 \x03(\x0b\x32#.treadle.v1.RunFilter.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x0b\x43hangedRuns\x12\x0b\n\x03ids\x18\x01 \x03(\t*\xb9\x01\n\tRunStatus\x12\x1a\n\x16RUN_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATUS_QUEUED\x10\x01\x12\x16\n\x12RUN_STATUS_RUNNING\x10\x02\x12\x18\n\x14RUN_STATUS_COMPLETED\x10\x03\x12\x15\n\x11RUN_STATUS_FAILED\x10\x04\x12\x18\n\x14RUN_STATUS_CANCELLED\x10\x05\x12\x16\n\x12RUN_STATUS_SKIPPED\x10\x06\x32\xf8\x02\n\x04Runs\x12<\n\x05Start\x12\x18.treadle.v1.StartRequest\x1a\x19.treadle.v1.StartResponse\x12@\n\x05\x41wait\x12\x18.treadle.v1.AwaitRequest\x1a\x19.treadle.v1.AwaitResponse(\x01\x30\x01\x12\x37\n\x03Get\x12\x19.treadle.v1.GetRunRequest\x1a\x15.treadle.v1.RunDetail\x12\x41\n\x04List\x12\x1b.treadle.v1.ListRunsRequest\x1a\x1c.treadle.v1.ListRunsResponse\x12\x39\n\x06\x43\x61ncel\x12\x16.treadle.v1.SelectRuns\x1a\x17.treadle.v1.ChangedRuns\x12\x39\n\x06Replay\x12\x16.treadle.v1.SelectRuns\x1a\x17.treadle.v1.ChangedRunsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNFILTER_METADATAENTRY']._loaded_options = None
   _globals['_RUNFILTER_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_RUNSTATUS']._serialized_start=2052
-  _globals['_RUNSTATUS']._serialized_end=2213
+  _globals['_RUNSTATUS']._serialized_start=2312
+  _globals['_RUNSTATUS']._serialized_end=2497
   _globals['_NEWRUN']._serialized_start=96
   _globals['_NEWRUN']._serialized_end=254
   _globals['_STARTREQUEST']._serialized_start=256
@@ -49,30 +49,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STARTRESPONSE']._serialized_end=545
   _globals['_AWAITREQUEST']._serialized_start=547
   _globals['_AWAITREQUEST']._serialized_end=578
-  _globals['_RUNRESULT']._serialized_start=580
-  _globals['_RUNRESULT']._serialized_end=696
-  _globals['_AWAITRESPONSE']._serialized_start=698
-  _globals['_AWAITRESPONSE']._serialized_end=753
-  _globals['_GETRUNREQUEST']._serialized_start=755
-  _globals['_GETRUNREQUEST']._serialized_end=782
-  _globals['_RUNSUMMARY']._serialized_start=785
-  _globals['_RUNSUMMARY']._serialized_end=1135
-  _globals['_RUNEVENT']._serialized_start=1137
-  _globals['_RUNEVENT']._serialized_end=1234
-  _globals['_RUNDETAIL']._serialized_start=1237
-  _globals['_RUNDETAIL']._serialized_end=1404
-  _globals['_LISTRUNSREQUEST']._serialized_start=1407
-  _globals['_LISTRUNSREQUEST']._serialized_end=1616
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1618
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1695
-  _globals['_SELECTRUNS']._serialized_start=1697
-  _globals['_SELECTRUNS']._serialized_end=1761
-  _globals['_RUNFILTER']._serialized_start=1764
-  _globals['_RUNFILTER']._serialized_end=2021
-  _globals['_RUNFILTER_METADATAENTRY']._serialized_start=1974
-  _globals['_RUNFILTER_METADATAENTRY']._serialized_end=2021
-  _globals['_CHANGEDRUNS']._serialized_start=2023
-  _globals['_CHANGEDRUNS']._serialized_end=2049
-  _globals['_RUNS']._serialized_start=2216
-  _globals['_RUNS']._serialized_end=2592
+  _globals['_TASKRESULT']._serialized_start=581
+  _globals['_TASKRESULT']._serialized_end=711
+  _globals['_RUNRESULT']._serialized_start=714
+  _globals['_RUNRESULT']._serialized_end=869
+  _globals['_AWAITRESPONSE']._serialized_start=871
+  _globals['_AWAITRESPONSE']._serialized_end=926
+  _globals['_GETRUNREQUEST']._serialized_start=928
+  _globals['_GETRUNREQUEST']._serialized_end=955
+  _globals['_RUNSUMMARY']._serialized_start=958
+  _globals['_RUNSUMMARY']._serialized_end=1338
+  _globals['_RUNEVENT']._serialized_start=1340
+  _globals['_RUNEVENT']._serialized_end=1437
+  _globals['_RUNDETAIL']._serialized_start=1440
+  _globals['_RUNDETAIL']._serialized_end=1646
+  _globals['_LISTRUNSREQUEST']._serialized_start=1649
+  _globals['_LISTRUNSREQUEST']._serialized_end=1858
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1860
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1937
+  _globals['_SELECTRUNS']._serialized_start=1939
+  _globals['_SELECTRUNS']._serialized_end=2021
+  _globals['_RUNFILTER']._serialized_start=2024
+  _globals['_RUNFILTER']._serialized_end=2281
+  _globals['_RUNFILTER_METADATAENTRY']._serialized_start=2234
+  _globals['_RUNFILTER_METADATAENTRY']._serialized_end=2281
+  _globals['_CHANGEDRUNS']._serialized_start=2283
+  _globals['_CHANGEDRUNS']._serialized_end=2309
+  _globals['_RUNS']._serialized_start=2500
+  _globals['_RUNS']._serialized_end=2876
 # @@protoc_insertion_point(module_scope)

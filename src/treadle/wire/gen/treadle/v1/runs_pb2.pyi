@@ -34,6 +34,8 @@ class _RunStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStatus.V
     RUN_STATUS_COMPLETED: _RunStatus.ValueType  # 3
     RUN_STATUS_FAILED: _RunStatus.ValueType  # 4
     RUN_STATUS_CANCELLED: _RunStatus.ValueType  # 5
+    RUN_STATUS_SKIPPED: _RunStatus.ValueType  # 6
+    """of a task in a workflow run only"""
 
 class RunStatus(_RunStatus, metaclass=_RunStatusEnumTypeWrapper): ...
 
@@ -43,6 +45,8 @@ RUN_STATUS_RUNNING: RunStatus.ValueType  # 2
 RUN_STATUS_COMPLETED: RunStatus.ValueType  # 3
 RUN_STATUS_FAILED: RunStatus.ValueType  # 4
 RUN_STATUS_CANCELLED: RunStatus.ValueType  # 5
+RUN_STATUS_SKIPPED: RunStatus.ValueType  # 6
+"""of a task in a workflow run only"""
 Global___RunStatus: _TypeAlias = RunStatus  # noqa: Y015
 
 @_typing.final
@@ -215,6 +219,43 @@ class AwaitRequest(_message.Message):
 Global___AwaitRequest: _TypeAlias = AwaitRequest  # noqa: Y015
 
 @_typing.final
+class TaskResult(_message.Message):
+    """One task of a workflow run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    task_id: _builtins.str
+    status: Global___RunStatus.ValueType
+    output: _builtins.bytes
+    """JSON"""
+    error: _builtins.str
+    attempt: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        task_id: _builtins.str = ...,
+        status: Global___RunStatus.ValueType = ...,
+        output: _builtins.bytes = ...,
+        error: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "error", b"error", "name", b"name", "output", b"output", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskResult: _TypeAlias = TaskResult  # noqa: Y015
+
+@_typing.final
 class RunResult(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -223,12 +264,17 @@ class RunResult(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     NOT_FOUND_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     status: Global___RunStatus.ValueType
     output: _builtins.bytes
     """JSON"""
     error: _builtins.str
     not_found: _builtins.bool
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskResult]:
+        """of a run of several tasks"""
+
     def __init__(
         self,
         *,
@@ -237,10 +283,11 @@ class RunResult(_message.Message):
         output: _builtins.bytes = ...,
         error: _builtins.str = ...,
         not_found: _builtins.bool = ...,
+        tasks: _abc.Iterable[Global___TaskResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "not_found", b"not_found", "output", b"output", "run_id", b"run_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "not_found", b"not_found", "output", b"output", "run_id", b"run_id", "status", b"status", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,6 +349,8 @@ class RunSummary(_message.Message):
     PARENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     task: _builtins.str
     status: Global___RunStatus.ValueType
@@ -314,6 +363,10 @@ class RunSummary(_message.Message):
     """JSON object, or empty"""
     error: _builtins.str
     """first line"""
+    run_id: _builtins.str
+    """of a task within a workflow run: that run"""
+    step: _builtins.str
+    """of a task within a workflow run: its name there"""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -336,10 +389,12 @@ class RunSummary(_message.Message):
         parent_id: _builtins.str = ...,
         metadata: _builtins.str = ...,
         error: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        step: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "id", b"id", "metadata", b"metadata", "parent_id", b"parent_id", "priority", b"priority", "retries_used", b"retries_used", "started_at", b"started_at", "status", b"status", "task", b"task", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "created_at", b"created_at", "error", b"error", "finished_at", b"finished_at", "id", b"id", "metadata", b"metadata", "parent_id", b"parent_id", "priority", b"priority", "retries_used", b"retries_used", "run_id", b"run_id", "started_at", b"started_at", "status", b"status", "step", b"step", "task", b"task", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -384,6 +439,7 @@ class RunDetail(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     LOGS_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
     input: _builtins.bytes
     """JSON object"""
     output: _builtins.bytes
@@ -395,6 +451,10 @@ class RunDetail(_message.Message):
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunEvent]: ...
     @_builtins.property
     def logs(self) -> _containers.RepeatedCompositeFieldContainer[_worker_pb2.LogLine]: ...
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskResult]:
+        """of a run of several tasks: those that have come to be"""
+
     def __init__(
         self,
         *,
@@ -404,10 +464,11 @@ class RunDetail(_message.Message):
         error: _builtins.str = ...,
         events: _abc.Iterable[Global___RunEvent] | None = ...,
         logs: _abc.Iterable[_worker_pb2.LogLine] | None = ...,
+        tasks: _abc.Iterable[Global___TaskResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "input", b"input", "logs", b"logs", "output", b"output", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "events", b"events", "input", b"input", "logs", b"logs", "output", b"output", "run", b"run", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -494,6 +555,9 @@ class SelectRuns(_message.Message):
 
     IDS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    children: _builtins.bool
+    """cancel: also what these runs have spawned, and so on"""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -503,10 +567,11 @@ class SelectRuns(_message.Message):
         *,
         ids: _abc.Iterable[_builtins.str] | None = ...,
         filter: Global___RunFilter | None = ...,
+        children: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "ids", b"ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "filter", b"filter", "ids", b"ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -388,6 +388,46 @@ Global___WorkerFrame: _TypeAlias = WorkerFrame  # noqa: Y015
 class Delivery(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ParentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ErrorsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TASK_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
@@ -399,6 +439,9 @@ class Delivery(_message.Message):
     PARENT_ID_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     MAX_RETRIES_FIELD_NUMBER: _builtins.int
+    PARENTS_FIELD_NUMBER: _builtins.int
+    TRIGGERS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     action: _builtins.str
@@ -413,6 +456,16 @@ class Delivery(_message.Message):
     parent_id: _builtins.str
     timeout_ms: _builtins.int
     max_retries: _builtins.int
+    triggers: _builtins.str
+    """JSON object: what met the task's conditions, by data key; or empty"""
+    @_builtins.property
+    def parents(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]:
+        """by the parent's name: JSON of its output"""
+
+    @_builtins.property
+    def errors(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """for a failure handler: by task name, why it failed"""
+
     def __init__(
         self,
         *,
@@ -427,10 +480,13 @@ class Delivery(_message.Message):
         parent_id: _builtins.str = ...,
         timeout_ms: _builtins.int = ...,
         max_retries: _builtins.int = ...,
+        parents: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
+        triggers: _builtins.str = ...,
+        errors: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "attempt", b"attempt", "input", b"input", "max_retries", b"max_retries", "metadata", b"metadata", "parent_id", b"parent_id", "priority", b"priority", "retries_used", b"retries_used", "run_id", b"run_id", "task_id", b"task_id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "attempt", b"attempt", "errors", b"errors", "input", b"input", "max_retries", b"max_retries", "metadata", b"metadata", "parent_id", b"parent_id", "parents", b"parents", "priority", b"priority", "retries_used", b"retries_used", "run_id", b"run_id", "task_id", b"task_id", "timeout_ms", b"timeout_ms", "triggers", b"triggers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
