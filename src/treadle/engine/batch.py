@@ -61,6 +61,9 @@ class Batch:
         # (worker, slots) that came free, for the core.
         self.freed: list[tuple[str, tuple[tuple[str, int], ...]]] = []
         self.redelivered: list[Attempt] = []
+        # Of workflow runs: those that begin, and tasks whose end their run has not been told of.
+        self.begun: list[Attempt] = []
+        self.steps_ended: list[Ended] = []
         self.pushed: list[PushedEvent] = []
         self.stops: list[tuple[str, str, int, StopReason]] = []
         self.happenings: list[Happening] = []
