@@ -82,7 +82,10 @@ class Ledger:
             await self._apply(commands, batch, memory, conn)
             chosen = await self._choose(batch, memory, conn)
             queued = [item for item in batch.ready if not item.worker_id]
-            await self._write(batch, chosen, queued, memory, conn)
+            await self._write(batch, chosen, queued, conn)
+            # After the results of this very commit are there to be read.
+            await inputs.load_missing(chosen, memory.workflows, conn)
+            await inputs.load_missing(batch.redelivered, memory.workflows, conn)
             await leases.commit(conn)
         except BaseException:
             memory.ended_in_vain = batch.ended
@@ -203,21 +206,16 @@ class Ledger:
             core.apply(Queued(batch.ready), now)
         return assign.begin(core.apply(Tick(ASSIGN_AT_ONCE), now), memory.running, batch)
 
-    async def _write(
-        self, batch: Batch, chosen: list[Attempt], queued: list[Attempt], memory: Memory, conn: Conn
-    ) -> None:
+    async def _write(self, batch: Batch, chosen: list[Attempt], queued: list[Attempt], conn: Conn) -> None:
         """Write what has changed; what has not costs nothing."""
         await self._write_runs(batch, conn)
         if batch.changes is not None:
             await batch.changes.write(conn, batch.moment)
         if chosen:
-            await inputs.load_missing(chosen, memory.workflows, conn)
             await assign.write(chosen, batch, conn)
         if queued:
             await enqueue.write(queued, conn)
         await self._write_notes(batch, conn)
-        if batch.redelivered:
-            await inputs.load_missing(batch.redelivered, memory.workflows, conn)
 
     @staticmethod
     async def _write_runs(batch: Batch, conn: Conn) -> None:
