@@ -9,7 +9,7 @@ import structlog
 
 from treadle.engine import inputs
 from treadle.engine.batch import Batch
-from treadle.engine.commands import Command, Trigger, resolve, tenant_of
+from treadle.engine.commands import Command, Push, Trigger, resolve, tenant_of
 from treadle.model.errors import TreadleError, Unavailable
 from treadle.scheduler.ledger import Ledger
 from treadle.scheduler.memory import Memory
@@ -269,6 +269,6 @@ def _fail(command: Command, error: Exception) -> None:
 def _uncertain(commands: list[Command]) -> list[Command]:
     """Mark commands whose commit may or may not have taken effect."""
     for command in commands:
-        if isinstance(command, Trigger):
+        if isinstance(command, (Trigger, Push)):
             command.uncertain = True
     return commands
