@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.engine.flows import Flow, chain, flow, step
+from tests.engine.flows import DIAMOND, Flow, chain, flow, step
 from tests.engine.harness import Engine
+from tests.engine.test_conditions import SKIP, parent, when
 from treadle.engine.commands import Completed
 from treadle.model.states import RunStatus
 from treadle.storage import workflow as workflow_rows
@@ -51,7 +52,7 @@ async def complete_all(made: Flow, run_id: str, names: Sequence[str]) -> None:
 
 async def test_the_number_of_statements_does_not_depend_on_the_number_of_tasks(engine: Engine) -> None:
     counts = []
-    for middle in (3, MANY):
+    for middle in (100, MANY):
         made = await wide(engine, middle, f"wide{middle}")
         async with counted(engine) as seen:
             run_id = await made.start()
@@ -99,8 +100,12 @@ async def test_what_follows_a_failure_is_cancelled_in_one_commit_however_long_it
     assert await made.status(run_id) is RunStatus.FAILED
 
 
-async def test_a_run_of_one_task_costs_no_more_statements_than_before(engine: Engine) -> None:
-    """BEGIN, COPY task, COPY attempt, event log, COMMIT; then the same for the end with DELETE attempt and the result."""
+def names_of(seen: Sequence[str]) -> list[str]:
+    """Statements by their names."""
+    return [query.split(" ")[1] if query.startswith("/*") else query for query in seen]
+
+
+async def test_a_run_of_one_task_costs_two_statements(engine: Engine) -> None:
     kind = await engine.workflow()
     worker = await engine.worker(kind)
     await engine.start(kind)
@@ -108,13 +113,15 @@ async def test_a_run_of_one_task_costs_no_more_statements_than_before(engine: En
     async with counted(engine) as seen:
         await engine.start(kind)
         await engine.report(worker, completed=[Completed(*key, None, None) for key in worker.take()])
-    plain = [query.split(" ")[0] if query[0] != "/" else query.split(" ")[1] for query in seen]
-    assert plain == [
-        "BEGIN;",
-        "emit.insert_events",
-        "COMMIT",
-        "BEGIN;",
-        "finish.delete_attempts",
-        "emit.insert_events",
-        "COMMIT",
-    ]
+    assert names_of(seen) == ["at_once.write_at_once"] * 2
+
+
+async def test_a_small_step_of_a_workflow_run_costs_one_statement(engine: Engine) -> None:
+    made = await flow(engine, *DIAMOND, step("e", "d", conditions=when(parent("d", "output.skip", SKIP))))
+    await made.start()
+    async with counted(engine) as seen:
+        run_id = await made.start()
+        for name in ("a", "b", "c", "d"):
+            await made.complete(run_id, name, output=b'{"skip":true}')
+    assert await made.status(run_id) is RunStatus.COMPLETED
+    assert names_of(seen) == ["at_once.write_at_once"] * 5

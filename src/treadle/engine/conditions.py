@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from treadle.engine.batch import Batch, PushedEvent
     from treadle.engine.catalog import Catalog
     from treadle.model.dag import Wait
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Conn, Connect
     from treadle.storage.event import EarlierEvent
 
 CHUNK = 1000
@@ -53,10 +53,11 @@ class Pushed:
             found = self._by_key.setdefault((event.tenant_id, event.key), [])
             found.append((event, variables(event.id, event.key, event.payload, event.metadata)))
 
-    async def meet_waiting(self, catalog: Catalog, conn: Conn) -> list[Fact]:
+    async def meet_waiting(self, catalog: Catalog, connect: Connect) -> list[Fact]:
         """What they are to tasks that have waited since before this commit."""
         if not self._by_key:
             return []
+        conn = await connect()
         waiting = await rows.waiting_for(
             conn,
             tenant_ids=[tenant_id for tenant_id, _ in self._by_key],
@@ -82,7 +83,7 @@ class Pushed:
                 return event.payload.decode()
         return None
 
-    async def meet_fresh(self, fresh: Iterable[tuple[WorkflowRun, Wait]], conn: Conn) -> list[Fact]:
+    async def meet_fresh(self, fresh: Iterable[tuple[WorkflowRun, Wait]], connect: Connect) -> list[Fact]:
         """What they are to tasks that have begun to wait in this very commit, and what earlier events are to those that
         look back: nothing may fall in between."""
         wishes = [
@@ -93,9 +94,8 @@ class Pushed:
         ]
         if not wishes:
             return []
-        facts = await look_back(
-            [wish for wish in wishes if wish.condition.consider_since_us is not None], self._batch, conn
-        )
+        backwards = [wish for wish in wishes if wish.condition.consider_since_us is not None]
+        facts = await look_back(backwards, self._batch, await connect()) if backwards else []
         met = {(fact.run_id, fact.step, fact.place) for fact in facts}
         for wish in wishes:
             if self._by_key and (wish.run.id, wish.step, wish.place) not in met:
