@@ -70,8 +70,10 @@ def _definition(workflow: WorkflowDefinition, step: int) -> tuple[TaskDefinition
     """What a step is, and the slots that it takes."""
     if step == RUN_STEP:
         return TaskDefinition(readable_id=workflow.name, action=""), ()
-    task = workflow.tasks[step] if step < len(workflow.tasks) else workflow.on_failure
-    assert task is not None
+    if workflow.on_failure is not None and step == len(workflow.tasks):
+        task = workflow.on_failure
+    else:
+        task = workflow.tasks[step]
     return task, task.slot_requests or (("default", 1),)
 
 
@@ -80,6 +82,18 @@ def _plan(workflow: WorkflowDefinition) -> Plan | None:
     [first, *others] = workflow.tasks
     simple = not others and workflow.on_failure is None and first.conditions is None
     return None if simple else Plan(workflow)
+
+
+def plan_of(kind: TaskKind) -> Plan:
+    """The plan of a kind that is of a workflow run.
+
+    Raises:
+        LookupError: its runs are runs of one task.
+    """
+    if kind.plan is None:
+        msg = f"runs of {kind.workflow_name} have no plan"
+        raise LookupError(msg)
+    return kind.plan
 
 
 class StoredTask(NamedTuple):
@@ -156,9 +170,7 @@ class Catalog:
             conn, tenant_ids=[tenant_id for tenant_id, _ in tasks], ids=[task_id for _, task_id in tasks]
         )
         await self.load_versions(conn, (version for _, version, _, _ in found))
-        return {
-            task_id: StoredTask(self._kinds[version, step], run_id) for task_id, version, step, run_id in found
-        }
+        return {task_id: StoredTask(self._kinds[version, step], run_id) for task_id, version, step, run_id in found}
 
     async def adopt(self, conn: Conn, found: list[VersionRow], *, current_as_of: int | None = None) -> None:
         """Take stored versions into memory.

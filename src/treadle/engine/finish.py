@@ -86,11 +86,11 @@ def _end(ended: Ended, batch: Batch) -> None:
     note_end(ended, batch)
 
 
-def note_end(ended: Ended, batch: Batch) -> None:
-    """Note the end of a run, or of a task of a workflow run that is known to have moved on by it."""
+def note_end(ended: Ended, batch: Batch, detail: str | None = None) -> None:
+    """Note the end of a run, or of a task whose workflow run has moved on by it already."""
     batch.results.append(ended)
     event = EVENTS[ended.status]
-    batch.note(event, ended.kind.tenant_id, ended.task_id, ended.attempt)
+    batch.note(event, ended.kind.tenant_id, ended.task_id, ended.attempt, detail)
     if ended.task_id in batch.followed:
         payload = ended.error if ended.error is not None else (ended.output or b"").decode()
         batch.show(event, ended.attempt, ended.kind, ended.task_id, payload)

@@ -66,9 +66,7 @@ class StepRow(NamedTuple):
     triggers: str | None
 
 
-async def load_runs(
-    conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str], input_limit: int
-) -> list[RunColumns]:
+async def load_runs(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str], input_limit: int) -> list[RunColumns]:
     """Those of these ids that are workflow runs."""
     rows = await conn.fetch(_SQL["load_runs"], arrays.numbers(tenant_ids), arrays.ids(ids), input_limit)
     return [RunColumns(row[0], str(row[1]), row[2], task_columns(row, 3)) for row in rows]
