@@ -12,7 +12,6 @@ from treadle.bus.messages import attempt_from, delivery_from
 from treadle.dispatcher.actions import assigned_action, contract_step_id, json_object
 from treadle.dispatcher.frames import SessionLink, delivery
 from treadle.dispatcher.listen import Listener
-from treadle.engine.attempt import Attempt
 from treadle.engine.catalog import TaskKind
 from treadle.model.definition import TaskDefinition, WorkflowDefinition
 from treadle.model.ids import new_id, step_id
@@ -22,6 +21,7 @@ from treadle.wire.gen.treadle.internal.v1 import engines_pb2
 from treadle.wire.serving import Caller
 
 if TYPE_CHECKING:
+    from treadle.engine.attempt import Attempt
     from treadle.engine.commands import Report
 
 CALLER = Caller(1, new_id(), "token")
