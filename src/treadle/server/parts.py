@@ -18,6 +18,7 @@ from treadle.dispatcher.workers import Workers
 from treadle.engine.catalog import Catalog
 from treadle.engine.inbox import Inbox
 from treadle.engine.running import RunningView
+from treadle.intake.events import Events
 from treadle.intake.select import Selections
 from treadle.intake.trigger import Triggers
 from treadle.intake.workflows import Workflows
@@ -163,6 +164,7 @@ class Parts:
                     alive=self.holds,
                 ),
                 selections,
+                Events(inbox=router, max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD),
             ),
             "dispatcher": (
                 Workers(database=database, liveness=self.liveness, listeners=self._listeners, clock=clock),
