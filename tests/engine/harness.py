@@ -45,7 +45,18 @@ from treadle.storage.read import RunRow, ended_runs, run_rows
 
 TENANT = 1
 OTHER_TENANT = 2
-QUEUE_TABLES = ("attempt", "queue_item", "timer", "task_result", "task", "child", "log_line", "event_log")
+QUEUE_TABLES = (
+    "attempt",
+    "queue_item",
+    "timer",
+    "condition",
+    "replayed",
+    "task_result",
+    "task",
+    "child",
+    "log_line",
+    "event_log",
+)
 
 
 class Delivered(NamedTuple):
@@ -56,6 +67,11 @@ class Delivered(NamedTuple):
     input: bytes | None
     priority: int
     retries_used: int
+    name: str = ""
+    run_id: str | None = None
+    parents: Mapping[str, bytes] | None = None
+    errors: Mapping[str, str] | None = None
+    triggers: str | None = None
 
 
 class FakeWorker:
@@ -71,7 +87,21 @@ class FakeWorker:
         self.closed = False
 
     def deliver(self, attempts: Sequence[Attempt]) -> None:
-        self.got += [Delivered(a.task_id, a.attempt, a.input, a.priority, a.retries_used) for a in attempts]
+        self.got += [
+            Delivered(
+                a.task_id,
+                a.attempt,
+                a.input,
+                a.priority,
+                a.retries_used,
+                a.kind.definition.readable_id,
+                a.run_id,
+                a.parents,
+                a.errors,
+                a.triggers,
+            )
+            for a in attempts
+        ]
 
     def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
         self.stops.append((task_id, attempt, reason))
@@ -289,9 +319,9 @@ class Engine:
         await self.settle()
         return await future
 
-    async def cancel(self, *task_ids: str, tenant_id: int = TENANT) -> list[str]:
+    async def cancel(self, *task_ids: str, tenant_id: int = TENANT, children: bool = False) -> list[str]:
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self.inbox.put(Cancel(tenant_id, list(task_ids), future))
+        self.inbox.put(Cancel(tenant_id, list(task_ids), future, children))
         await self.settle()
         return await future
 

@@ -128,6 +128,7 @@ class Parts:
             liveness=self.liveness,
             clock=clock,
             lost_after=settings.worker_lost_after,
+            max_message_bytes=settings.max_message_bytes,
         )
         self._sessions = Sessions(
             inbox=router,
