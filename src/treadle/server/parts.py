@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from treadle.server.settings import Settings
     from treadle.server.tokens import Gate
     from treadle.storage.database import Database
-    from treadle.wire.serving import Handlers
+    from treadle.wire.serving import Handlers, Served
 
 # What a payload may take of a message: the rest is for names, metadata and framing.
 _MESSAGE_OVERHEAD = 16 * 1024
@@ -153,7 +153,7 @@ class Parts:
         )
         self.liveness.elsewhere = self._links.serve_worker
         selections = Selections(inbox=router, database=database)
-        by_role = {
+        by_role: dict[str, tuple[Served, ...]] = {
             "intake": (
                 Workflows(database=database, catalog=self.catalog, clock=clock),
                 Triggers(
