@@ -19,6 +19,8 @@ from treadle.engine.commands import (
     Completed,
     Failed,
     LogLine,
+    NewEvent,
+    Push,
     RefreshTimeout,
     ReleaseSlot,
     Replay,
@@ -51,6 +53,7 @@ QUEUE_TABLES = (
     "timer",
     "condition",
     "replayed",
+    "event",
     "task_result",
     "task",
     "child",
@@ -324,6 +327,29 @@ class Engine:
         self.inbox.put(Cancel(tenant_id, list(task_ids), future, children))
         await self.settle()
         return await future
+
+    def ask_push(
+        self,
+        key: str,
+        payload: bytes = b"{}",
+        *,
+        scope: str | None = None,
+        metadata: str | None = None,
+        tenant_id: int = TENANT,
+    ) -> asyncio.Future[list[str | BaseException]]:
+        """Put an event into the inbox."""
+        future: asyncio.Future[list[str | BaseException]] = asyncio.get_running_loop().create_future()
+        event = NewEvent(key, payload, metadata, scope, None)
+        self.inbox.put(Push(tenant_id, [event], lambda outcomes: resolve(future, outcomes)))
+        return future
+
+    async def push(self, key: str, payload: bytes = b"{}", **fields: Any) -> str:
+        """Push an event; its id."""
+        future = self.ask_push(key, payload, **fields)
+        await self.settle()
+        [event_id] = await future
+        assert isinstance(event_id, str), event_id
+        return event_id
 
     async def replay(self, *task_ids: str, tenant_id: int = TENANT) -> list[str]:
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()

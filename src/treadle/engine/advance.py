@@ -48,9 +48,10 @@ async def advance(
     for ended in batch.steps_ended:
         moves.ended(runs[ended.run_id or ""], ended)
     _meet(facts, runs, moves)
-    while moves.fresh:
-        fresh, moves.fresh = moves.fresh, []
-        _meet(pushed.meet_fresh(fresh), runs, moves)
+    changes = moves.changes
+    while changes.fresh:
+        fresh, changes.fresh = changes.fresh, []
+        _meet(await pushed.meet_fresh(fresh, conn), {run.id: run for run, _ in fresh}, moves)
 
 
 def _meet(facts: Iterable[Fact], runs: dict[str, WorkflowRun], moves: Moves) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from treadle.engine.workflow import WorkflowRun
+    from treadle.model.dag import Wait
     from treadle.storage.conditions import ConditionRow
     from treadle.storage.database import Conn
     from treadle.storage.workflow import StepRow
@@ -33,6 +34,8 @@ class Changes:
         self.registered: dict[Key, dict[int, ConditionRow]] = {}
         self.met: dict[tuple[Key, int], str | None] = {}
         self.settled: list[Key] = []
+        # Tasks that have begun to wait, with the places of what they wait for: events are still to be looked at.
+        self.fresh: list[tuple[WorkflowRun, Wait]] = []
 
     def come_later(self, run: WorkflowRun, step: int, attempt: int) -> None:
         """A task is to come to be again, with this attempt."""

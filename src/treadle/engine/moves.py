@@ -53,8 +53,6 @@ class Moves:
         if batch.changes is None:
             batch.changes = Changes()
         self.changes: Changes = batch.changes
-        # Tasks that have begun to wait, and for which of their sleeps and events.
-        self.fresh: list[tuple[WorkflowRun, Wait]] = []
 
     # -- what happens --------------------------------------------------------------------------------------------
 
@@ -155,7 +153,7 @@ class Moves:
                 )
         self.changes.registered[tenant_id, task_id] = rows
         self._batch.note(EventKind.WAITING, tenant_id, task_id, run.later.get(step, 1))
-        self.fresh.append((run, wait))
+        self.changes.fresh.append((run, wait))
 
     def _close(self, run: WorkflowRun, closed: Closed) -> None:
         step = closed.step

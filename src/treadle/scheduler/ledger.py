@@ -17,6 +17,7 @@ from treadle.engine import (
     fail,
     finish,
     inputs,
+    push,
     refresh,
     replay,
     report,
@@ -28,6 +29,7 @@ from treadle.engine.batch import Batch
 from treadle.engine.commands import (
     Cancel,
     Command,
+    Push,
     Redeliver,
     RefreshTimeout,
     ReleaseSlot,
@@ -105,6 +107,8 @@ class Ledger:
                     report.apply(command, memory.running, batch)
                 case Trigger():
                     triggers.append(command)
+                case Push():
+                    await push.apply(command, batch, conn)
                 case Cancel() | Replay():
                     await self._alone(command, batch, memory, conn)
                 case _:
@@ -127,7 +131,7 @@ class Ledger:
         if memory.timers.sleep_due(batch.now):
             overslept = await conditions.sleeps_over(batch, conn, memory.tenant_ids)
             await memory.timers.reload_sleep(conn)
-        if overslept or batch.steps_ended or batch.begun or batch.pushed:
+        if overslept or batch.steps_ended or batch.begun or batch.pushed or batch.changes is not None:
             await advance(batch, overslept, workflows=memory.workflows, catalog=self._catalog, conn=conn)
 
     async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, conn: Conn) -> None:
@@ -219,7 +223,7 @@ class Ledger:
 
     @staticmethod
     async def _write_runs(batch: Batch, conn: Conn) -> None:
-        """Attempts that ended and what became of their runs; runs that are new."""
+        """Attempts that ended and what became of their runs; runs and events that are new."""
         if batch.ended:
             await finish.write_ended(batch.ended, conn)
         if batch.created:
@@ -228,6 +232,8 @@ class Ledger:
             await finish.write_results(batch, conn)
         if batch.waiting:
             await fail.write_waiting(batch.waiting, conn)
+        if batch.pushed:
+            await push.write(batch, conn)
 
     @staticmethod
     async def _write_notes(batch: Batch, conn: Conn) -> None:
