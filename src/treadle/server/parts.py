@@ -18,6 +18,7 @@ from treadle.dispatcher.workers import Workers
 from treadle.engine.catalog import Catalog
 from treadle.engine.inbox import Inbox
 from treadle.engine.running import RunningView
+from treadle.intake.events import Events
 from treadle.intake.select import Selections
 from treadle.intake.trigger import Triggers
 from treadle.intake.workflows import Workflows
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from treadle.server.settings import Settings
     from treadle.server.tokens import Gate
     from treadle.storage.database import Database
-    from treadle.wire.serving import Handlers
+    from treadle.wire.serving import Handlers, Served
 
 # What a payload may take of a message: the rest is for names, metadata and framing.
 _MESSAGE_OVERHEAD = 16 * 1024
@@ -163,11 +164,12 @@ class Parts:
             database=database,
             alive=self.holds,
         )
-        by_role = {
+        by_role: dict[str, tuple[Served, ...]] = {
             "intake": (
                 Workflows(database=database, catalog=self.catalog, clock=clock),
                 triggers,
                 selections,
+                Events(inbox=router, max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD),
             ),
             "dispatcher": (
                 Workers(database=database, liveness=self.liveness, listeners=self._listeners, clock=clock),
