@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from treadle.bus.link import PATH
-from treadle.bus.messages import delivery_from, fill_report
+from treadle.bus.messages import delivery_from, events_from, fill_report
 from treadle.engine.commands import (
     Cancel,
     Command,
+    Push,
     Redeliver,
     RefreshTimeout,
     ReleaseSlot,
@@ -48,6 +49,9 @@ _MAX_AWAITED = 500_000
 class Peer:
     """One engine on the other side of a link: what is to be told to it goes into its next message."""
 
+    # The other engine reads the tasks of a workflow run from the tables, if anyone there wants them.
+    wants_steps = False
+
     def __init__(self) -> None:
         self.workers: dict[str, tuple[int, RemotePort]] = {}
         self.awaited: dict[str, int] = {}
@@ -55,8 +59,9 @@ class Peer:
         self.filled = asyncio.Event()
         self.closed = False
 
-    def ended(self, ended: Ended) -> None:
+    def ended(self, ended: Ended, steps: Sequence[object] = ()) -> None:
         """A run that the other engine asked about has ended."""
+        del steps
         self.awaited.pop(ended.task_id, None)
         self.response.ended.append(
             pb.Ended(
@@ -66,6 +71,7 @@ class Peer:
                 status=int(ended.status),
                 error=ended.error,
                 output=ended.output,
+                run_id=ended.run_id,
             )
         )
         self.filled.set()
@@ -188,6 +194,8 @@ class Links:
                     raise Unavailable("engine", "does not own this tenant any more; try again")
                 if isinstance(command, Report):
                     await self._inbox.put_when_room(command)
+                elif isinstance(command, Push):
+                    self._inbox.put(command)
                 else:
                     self._inbox.put_control(command)
             except TreadleError as problem:
@@ -212,9 +220,11 @@ class Links:
                 fill_report(request.report, report)
                 return report
             case "cancel":
-                return Cancel(tenant_id, list(request.cancel.ids), _ids_future(number, peer))
+                return Cancel(tenant_id, list(request.cancel.ids), _ids_future(number, peer), request.cancel.children)
             case "replay":
                 return Replay(tenant_id, list(request.replay.ids), _ids_future(number, peer))
+            case "push":
+                return Push(tenant_id, events_from(request.push), _push_answer(number, peer))
             case "refresh":
                 until: asyncio.Future[float] = asyncio.get_running_loop().create_future()
                 until.add_done_callback(
@@ -303,6 +313,20 @@ def _report_answer(number: int, peer: Peer) -> Callable[[list[AttemptKey], list[
     return answer
 
 
+def _push_answer(number: int, peer: Peer) -> Callable[[list[str | BaseException]], None]:
+    def answer(outcomes: list[str | BaseException]) -> None:
+        peer.answer(pb.Answer(number=number, outcomes=[_outcome(entry) for entry in outcomes]))
+
+    return answer
+
+
+def _outcome(entry: str | BaseException) -> pb.Outcome:
+    if isinstance(entry, str):
+        return pb.Outcome(id=entry)
+    problem = _as_problem(entry)
+    return pb.Outcome(code=code_number(problem), field=problem.field, message=problem.message)
+
+
 def _ids_future(number: int, peer: Peer) -> asyncio.Future[list[str]]:
     future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda done: _settle(done, number, peer, lambda ids: pb.Answer(number=number, ids=ids)))
@@ -317,5 +341,9 @@ def _settle(done: asyncio.Future[_T], number: int, peer: Peer, answer: Callable[
 
 
 def _problem(number: int, error: BaseException) -> pb.Answer:
-    problem = error if isinstance(error, TreadleError) else Unavailable("engine", str(error))
+    problem = _as_problem(error)
     return pb.Answer(number=number, code=code_number(problem), field=problem.field, message=problem.message)
+
+
+def _as_problem(error: BaseException) -> TreadleError:
+    return error if isinstance(error, TreadleError) else Unavailable("engine", str(error))

@@ -50,6 +50,8 @@ class Ended(NamedTuple):
     started_at: float | None
     error: str | None
     output: bytes | None
+    # The workflow run that it is a task of.
+    run_id: str | None = None
 
 
 class Happening(NamedTuple):
@@ -60,6 +62,8 @@ class Happening(NamedTuple):
     attempt: int
     retries: int
     payload: str
+    # The workflow run that it is a task of.
+    run_id: str | None = None
 
 
 class Audience(Protocol):
@@ -70,7 +74,7 @@ class Audience(Protocol):
         ...
 
     @property
-    def followed(self) -> Container[str]:
+    def followed(self) -> Container[str | None]:
         """The runs whose events someone follows live."""
         ...
 

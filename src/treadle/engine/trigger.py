@@ -8,12 +8,10 @@ from treadle.model.states import EventKind
 from treadle.storage import trigger as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
     from treadle.engine.commands import Trigger
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Conn, Connect
 
 
 def child_key(task: Attempt) -> str | None:
@@ -25,7 +23,7 @@ def child_key(task: Attempt) -> str | None:
     return None if task.child_index is None else f"i:{task.child_index}"
 
 
-async def settle(commands: list[Trigger], batch: Batch, connect: Callable[[], Awaitable[Conn]]) -> None:
+async def settle(commands: list[Trigger], batch: Batch, connect: Connect) -> None:
     """Find out which of the runs are new, and let their first attempts be ready.
 
     A child whose parent has spawned it before (under the same key or index) is answered with the one that exists.
@@ -57,7 +55,10 @@ def _ready(task: Attempt, batch: Batch) -> None:
     task.worker_id = ""
     task.expires_at = batch.now + task.kind.schedule_timeout
     batch.created.append(task)
-    batch.ready.append(task)
+    if task.kind.plan is None:
+        batch.ready.append(task)
+    else:
+        batch.begun.append(task)
     batch.note(EventKind.CREATED, task.kind.tenant_id, task.task_id, task.attempt)
 
 

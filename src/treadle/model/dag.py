@@ -214,9 +214,9 @@ class Progress:
             regular = [step for step in regular if states[step] not in (_COMPLETED, _SKIPPED)]
         return self._with_handler({*regular, *self.plan.descendants(regular)})
 
-    def replayable_from(self, step: int) -> set[int]:
-        """What a replay of this ended step resets: itself, all its descendants, and the failure handler by its rule."""
-        return self._with_handler({step, *self.plan.descendants((step,))})
+    def replayable_from(self, *steps: int) -> set[int]:
+        """What a replay of these ended steps resets: them, all descendants, and the failure handler by its rule."""
+        return self._with_handler({*steps, *self.plan.descendants(steps)})
 
     def status(self) -> RunStatus:
         """How the run ended; of one that has not: RUNNING once a step was queued or ended, QUEUED before."""

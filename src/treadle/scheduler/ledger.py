@@ -10,21 +10,26 @@ from treadle.engine import (
     assign,
     at_once,
     cancel,
+    conditions,
     emit,
     enqueue,
     expire,
     fail,
     finish,
+    inputs,
+    push,
     refresh,
     replay,
     report,
     start,
     trigger,
 )
+from treadle.engine.advance import advance
 from treadle.engine.batch import Batch
 from treadle.engine.commands import (
     Cancel,
     Command,
+    Push,
     Redeliver,
     RefreshTimeout,
     ReleaseSlot,
@@ -42,6 +47,7 @@ from treadle.scheduler.events import Discarded, Queued, Refilled, Released, Tick
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
     from treadle.engine.catalog import Catalog
+    from treadle.engine.moves import Fact
     from treadle.engine.ports import Audience
     from treadle.scheduler.memory import Memory
     from treadle.scheduler.seat import Seat
@@ -60,12 +66,15 @@ class PreparedCommit(NamedTuple):
     batch: Batch
     chosen: list[Attempt]
     queued: list[Attempt]
+    unknown: inputs.Unknown | None
     transaction: Transaction
 
     @property
     def small(self) -> bool:
         """Whether it is written in one message."""
-        return not self.transaction.begun and at_once.fits(self.batch, self.chosen, self.queued)
+        return (
+            not self.transaction.begun and self.unknown is None and at_once.fits(self.batch, self.chosen, self.queued)
+        )
 
 
 class Ledger:
@@ -91,11 +100,14 @@ class Ledger:
         try:
             await self._apply(commands, batch, memory, transaction)
             chosen = await self._choose(batch, memory, transaction)
+            # What is not at hand is read when the results of this very commit are there.
+            unknown = inputs.give([*chosen, *batch.redelivered], memory.workflows)
         except BaseException:
             memory.ended_in_vain += batch.ended
             await transaction.roll_back()
             raise
-        return PreparedCommit(batch, chosen, [item for item in batch.ready if not item.worker_id], transaction)
+        queued = [item for item in batch.ready if not item.worker_id]
+        return PreparedCommit(batch, chosen, queued, unknown, transaction)
 
     @staticmethod
     async def discard(prepared: PreparedCommit, memory: Memory) -> None:
@@ -108,12 +120,14 @@ class Ledger:
 
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
-        batch, chosen, queued, transaction = prepared
+        batch, chosen, queued, unknown, transaction = prepared
         try:
             if prepared.small:
                 await at_once.write(batch, chosen, seat.conn, engine_id=seat.engine_id)
             else:
-                await self._write(batch, chosen, queued, await transaction.begin())
+                conn = await transaction.begin()
+                await self._write(batch, chosen, queued, conn)
+                await inputs.load(unknown, conn)
                 await transaction.commit()
         except BaseException:
             memory.ended_in_vain += batch.ended
@@ -121,6 +135,7 @@ class Ledger:
             raise
         enqueue.settle(queued)
         memory.timers.note(batch, queued)
+        memory.workflows.trim()
         self._tell(batch, chosen, memory)
 
     async def _apply(self, commands: list[Command], batch: Batch, memory: Memory, transaction: Transaction) -> None:
@@ -131,8 +146,10 @@ class Ledger:
                     report.apply(command, memory.running, batch)
                 case Trigger():
                     triggers.append(command)
+                case Push():
+                    await push.apply(command, batch, await transaction.begin())
                 case Cancel() | Replay():
-                    await self._alone(command, batch, memory, await transaction.begin())
+                    await self._alone(command, batch, memory, transaction)
                 case _:
                     self._control(command, batch, memory)
         if triggers:
@@ -147,24 +164,45 @@ class Ledger:
             conn = await transaction.begin()
             await expire.wake_due(self._catalog, batch, conn, memory.tenant_ids)
             await memory.timers.reload_backoff(conn)
+        await self._advance(batch, memory, transaction)
 
-    async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, conn: Conn) -> None:
+    async def _advance(self, batch: Batch, memory: Memory, transaction: Transaction) -> None:
+        """Move the workflow runs that this commit is about."""
+        overslept: list[Fact] = []
+        if memory.timers.sleep_due(batch.now):
+            conn = await transaction.begin()
+            overslept = await conditions.sleeps_over(batch, conn, memory.tenant_ids)
+            await memory.timers.reload_sleep(conn)
+        if overslept or batch.steps_ended or batch.begun or batch.pushed or batch.changes is not None:
+            await advance(
+                batch, overslept, workflows=memory.workflows, catalog=self._catalog, connect=transaction.begin
+            )
+
+    async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, transaction: Transaction) -> None:
         future = command.future
         match command:
             case Cancel():
                 ids = await cancel.cancel(
                     command.tenant_id,
                     command.task_ids,
+                    children=command.children,
                     running=memory.running,
+                    workflows=memory.workflows,
                     catalog=self._catalog,
                     batch=batch,
-                    conn=conn,
+                    connect=transaction.begin,
                 )
-                memory.core.apply(Discarded(ids), batch.now)
             case Replay():
                 ids = await replay.replay(
-                    command.tenant_id, command.task_ids, catalog=self._catalog, batch=batch, conn=conn
+                    command.tenant_id,
+                    command.task_ids,
+                    running=memory.running,
+                    workflows=memory.workflows,
+                    catalog=self._catalog,
+                    batch=batch,
+                    connect=transaction.begin,
                 )
+        memory.core.apply(Discarded(batch.withdrawn), batch.now)
         batch.after.append(lambda: resolve(future, ids))
 
     @staticmethod
@@ -219,8 +257,9 @@ class Ledger:
     async def _write(self, batch: Batch, chosen: list[Attempt], queued: list[Attempt], conn: Conn) -> None:
         """Write what has changed; what has not costs nothing."""
         await self._write_runs(batch, conn)
+        if batch.changes is not None:
+            await batch.changes.write(conn, batch.moment)
         if chosen:
-            await assign.load_missing_inputs(chosen, conn)
             await assign.write(chosen, batch, conn)
         if queued:
             await enqueue.write(queued, conn)
@@ -228,7 +267,7 @@ class Ledger:
 
     @staticmethod
     async def _write_runs(batch: Batch, conn: Conn) -> None:
-        """Attempts that ended and what became of their runs; runs that are new."""
+        """Attempts that ended and what became of their runs; runs and events that are new."""
         if batch.ended:
             await finish.write_ended(batch.ended, conn)
         if batch.created:
@@ -237,6 +276,8 @@ class Ledger:
             await finish.write_results(batch, conn)
         if batch.waiting:
             await fail.write_waiting(batch.waiting, conn)
+        if batch.pushed:
+            await push.write(batch, conn)
 
     @staticmethod
     async def _write_notes(batch: Batch, conn: Conn) -> None:
@@ -245,8 +286,6 @@ class Ledger:
             await start.write(batch.started, conn)
         if batch.deadlines or batch.slots_released:
             await refresh.write(batch, conn)
-        if batch.redelivered:
-            await assign.load_missing_inputs(batch.redelivered, conn)
         if batch.logs:
             await emit.write_logs(batch, conn)
         if batch.events:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.engine.assign import load_missing_inputs
+from treadle.engine import inputs
 from treadle.engine.batch import Batch
-from treadle.engine.commands import Command, RefreshTimeout, ReleaseSlot, Report, Trigger, resolve, tenant_of
+from treadle.engine.commands import Command, Push, RefreshTimeout, ReleaseSlot, Report, Trigger, resolve, tenant_of
 from treadle.model.errors import TreadleError, Unavailable
 from treadle.scheduler.ledger import Ledger
 from treadle.scheduler.memory import Memory
@@ -35,7 +35,7 @@ WORTH_PREPARING = 256
 """So many rows' worth of commands are prepared while the commit before them is still being written."""
 
 # Commands that can be prepared meanwhile: they speak of nothing that is told only after that commit.
-_OVERLAPPING = (Trigger, Report, RefreshTimeout, ReleaseSlot)
+_OVERLAPPING = (Trigger, Report, Push, RefreshTimeout, ReleaseSlot)
 
 _RECONNECT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 _SEAT_PAUSE = 0.5
@@ -362,7 +362,7 @@ class Loop:
         await self._load(set(before.tenant_ids) if tenant_ids is None else tenant_ids)
         batch = Batch(self._clock.now())
         self._memory.follow(before, batch)
-        await load_missing_inputs(batch.redelivered, self._seat.conn)
+        await inputs.load(inputs.give(batch.redelivered, self._memory.workflows), self._seat.conn)
         self._memory.deliver(batch.redelivered)
         await self._watch_absent()
 
@@ -382,6 +382,6 @@ def _fail(command: Command, error: Exception) -> None:
 def _uncertain(commands: list[Command]) -> list[Command]:
     """Mark commands whose commit may or may not have taken effect."""
     for command in commands:
-        if isinstance(command, Trigger):
+        if isinstance(command, (Trigger, Push)):
             command.uncertain = True
     return commands
