@@ -121,7 +121,7 @@ def test_methods_are_those_of_the_contract() -> None:
 
 
 def test_the_own_methods_are_there_too() -> None:
-    assert set(TREADLE_METHODS) == {"/treadle.v1.Worker/Session"} | {
+    assert set(TREADLE_METHODS) == {"/treadle.v1.Worker/Session", "/treadle.v1.Events/Push"} | {
         f"/treadle.v1.Runs/{name}" for name in ("Start", "Await", "Get", "List", "Cancel", "Replay")
     }
     assert METHODS.keys() == HATCHET_METHODS.keys() | TREADLE_METHODS.keys()

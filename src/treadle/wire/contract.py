@@ -11,6 +11,7 @@ from treadle.wire.gen.hatchet import dispatcher_pb2, events_pb2, workflows_pb2
 from treadle.wire.gen.hatchet.v1 import dispatcher_pb2 as v1_dispatcher_pb2
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1_workflows_pb2
 from treadle.wire.gen.treadle.internal.v1 import engines_pb2
+from treadle.wire.gen.treadle.v1 import events_pb2 as treadle_events_pb2
 from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ HATCHET_METHODS: dict[str, Method] = {
 """The methods that the official Hatchet SDKs call, by path."""
 
 TREADLE_METHODS: dict[str, Method] = {
-    method.path: method for module in (worker_pb2, runs_pb2) for method in _methods(module.DESCRIPTOR)
+    method.path: method
+    for module in (worker_pb2, runs_pb2, treadle_events_pb2)
+    for method in _methods(module.DESCRIPTOR)
 }
 """The methods that Treadle's own SDK adds, by path."""
 
