@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from google.protobuf import timestamp_pb2
-
 from treadle.sdk.conditions import EventCondition, SleepCondition, duration_text
+from treadle.wire.convert import hatchet_time, us_of
 from treadle.wire.gen.hatchet.v1.shared import condition_pb2
 
 if TYPE_CHECKING:
+    from google.protobuf import timestamp_pb2
+
     from treadle.sdk.conditions import Since
     from treadle.sdk.steps import StepConditions
 
-_SINCE_RUN_NANOS = 1000
-"""Of 1970: any moment on its first day stands for the one at which the run began."""
+_SINCE_RUN_US = 1
+"""In 1970: any moment on its first day stands for the one at which the run began."""
 
 
 def conditions_of(conditions: StepConditions) -> condition_pb2.TaskConditions:
@@ -51,9 +52,4 @@ def conditions_of(conditions: StepConditions) -> condition_pb2.TaskConditions:
 def _timestamp(since: Since) -> timestamp_pb2.Timestamp | None:
     if since == "wait":
         return None
-    stamp = timestamp_pb2.Timestamp()
-    if isinstance(since, datetime):
-        stamp.FromDatetime(since.astimezone(UTC).replace(tzinfo=None))
-    else:
-        stamp.nanos = _SINCE_RUN_NANOS
-    return stamp
+    return hatchet_time(us_of(since) if isinstance(since, datetime) else _SINCE_RUN_US)
