@@ -19,6 +19,8 @@ from treadle.engine.commands import (
     Completed,
     Failed,
     LogLine,
+    NewEvent,
+    Push,
     RefreshTimeout,
     ReleaseSlot,
     Replay,
@@ -45,7 +47,19 @@ from treadle.storage.read import RunRow, ended_runs, run_rows
 
 TENANT = 1
 OTHER_TENANT = 2
-QUEUE_TABLES = ("attempt", "queue_item", "timer", "task_result", "task", "child", "log_line", "event_log")
+QUEUE_TABLES = (
+    "attempt",
+    "queue_item",
+    "timer",
+    "condition",
+    "replayed",
+    "event",
+    "task_result",
+    "task",
+    "child",
+    "log_line",
+    "event_log",
+)
 
 
 class Delivered(NamedTuple):
@@ -56,6 +70,11 @@ class Delivered(NamedTuple):
     input: bytes | None
     priority: int
     retries_used: int
+    name: str = ""
+    run_id: str | None = None
+    parents: Mapping[str, bytes] | None = None
+    errors: Mapping[str, str] | None = None
+    triggers: str | None = None
 
 
 class FakeWorker:
@@ -71,7 +90,21 @@ class FakeWorker:
         self.closed = False
 
     def deliver(self, attempts: Sequence[Attempt]) -> None:
-        self.got += [Delivered(a.task_id, a.attempt, a.input, a.priority, a.retries_used) for a in attempts]
+        self.got += [
+            Delivered(
+                a.task_id,
+                a.attempt,
+                a.input,
+                a.priority,
+                a.retries_used,
+                a.kind.definition.readable_id,
+                a.run_id,
+                a.parents,
+                a.errors,
+                a.triggers,
+            )
+            for a in attempts
+        ]
 
     def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
         self.stops.append((task_id, attempt, reason))
@@ -289,11 +322,34 @@ class Engine:
         await self.settle()
         return await future
 
-    async def cancel(self, *task_ids: str, tenant_id: int = TENANT) -> list[str]:
+    async def cancel(self, *task_ids: str, tenant_id: int = TENANT, children: bool = False) -> list[str]:
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self.inbox.put(Cancel(tenant_id, list(task_ids), future))
+        self.inbox.put(Cancel(tenant_id, list(task_ids), future, children))
         await self.settle()
         return await future
+
+    def ask_push(
+        self,
+        key: str,
+        payload: bytes = b"{}",
+        *,
+        scope: str | None = None,
+        metadata: str | None = None,
+        tenant_id: int = TENANT,
+    ) -> asyncio.Future[list[str | BaseException]]:
+        """Put an event into the inbox."""
+        future: asyncio.Future[list[str | BaseException]] = asyncio.get_running_loop().create_future()
+        event = NewEvent(key, payload, metadata, scope, None)
+        self.inbox.put(Push(tenant_id, [event], lambda outcomes: resolve(future, outcomes)))
+        return future
+
+    async def push(self, key: str, payload: bytes = b"{}", **fields: Any) -> str:
+        """Push an event; its id."""
+        future = self.ask_push(key, payload, **fields)
+        await self.settle()
+        [event_id] = await future
+        assert isinstance(event_id, str), event_id
+        return event_id
 
     async def replay(self, *task_ids: str, tenant_id: int = TENANT) -> list[str]:
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()

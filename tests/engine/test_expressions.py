@@ -127,3 +127,29 @@ def test_every_expression_of_a_definition_is_compiled(
 def test_what_may_be_empty_may_be_empty() -> None:
     task = dataclasses.replace(TASK, conditions=Conditions(parents=(_parent(""),), events=(_condition(""),)))
     check_definition(dataclasses.replace(PLAIN, tasks=(task,), default_filters=(DefaultFilter("", "s"),)))
+
+
+def test_a_function_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"^field: 'lowercase' is no function that is known here$"):
+        check_expression("input.name.lowercase() == 'a'", "field", TASK_NAMES)
+    with pytest.raises(InvalidInput, match="'nope'"):
+        check_expression("nope(1)", "field", TASK_NAMES)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "strings.quote(input.a) == 'a'",
+        "type(input.a) == int",
+        "!(-input.a in [1]) && input.b[0] >= 1 && size(input.c) % 2 != 1 ? true : false",
+        "timestamp(input.at).getFullYear() > 2020 && duration('1h') > duration(input.d)",
+    ],
+)
+def test_what_reads_like_a_name_and_is_none(expression: str) -> None:
+    check_expression(expression, "field", TASK_NAMES)
+
+
+def test_an_expression_that_is_too_long_is_refused() -> None:
+    # The library's parser would end the process.
+    with pytest.raises(InvalidInput, match=r"^field: is 200001 characters long; at most 4000 are allowed$"):
+        check_expression("1" + "+1" * 100_000, "field", TASK_NAMES)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.model import ids
-from treadle.model.ids import canonical_id, id_at, is_id, new_id, step_id, time_of
+from treadle.model.ids import canonical_id, id_at, is_id, new_id, new_id_at, step_id, time_of
 
 
 def test_new_ids_are_version_7_and_canonical() -> None:
@@ -119,3 +119,40 @@ def test_the_ids_of_a_runs_tasks_follow_from_its_own() -> None:
 def test_the_ids_of_the_tasks_of_neighbouring_runs_do_not_meet() -> None:
     runs = [new_id() for _ in range(300)]
     assert len({step_id(run, step) for run in runs for step in range(-1, 60)} | set(runs)) == 300 * 61
+
+
+def test_ids_of_a_moment_have_its_time_and_sort_by_it() -> None:
+    start = 1_700_000_000.123_456
+    moments = [start + n / 1_000_000 for n in range(2000)]
+    made = [new_id_at(moment) for moment in moments]
+    assert made == sorted(made)
+    for moment, each in zip(moments, made, strict=True):
+        assert is_id(each)
+        assert uuid.UUID(each).version == 7
+        assert uuid.UUID(each).variant == uuid.RFC_4122
+        assert id_at(moment) <= each < id_at(moment + 0.001)
+
+
+def test_ids_of_one_moment_sort_in_the_order_they_are_made() -> None:
+    moment = 1_800_000_000.5
+    made = [new_id_at(moment) for _ in range(70_000)]
+    assert made == sorted(made)
+    assert len(set(made)) == len(made)
+    # More than a microsecond holds: they run on into the following ones, and so does whatever comes next.
+    assert made[-1] < new_id_at(moment)
+    assert made[-1] < new_id_at(moment + 0.000_001)
+    assert time_of(made[-1]) == moment
+
+
+def test_a_moment_long_ago_gets_an_id_of_its_own_time() -> None:
+    new_id_at(2_000_000_000)
+    assert time_of(new_id_at(1_000_000_000)) == 1_000_000_000
+
+
+def test_ids_of_a_moment_are_unlike_those_of_another_process() -> None:
+    assert ids._source.bits(48) != ids._source.bits(48)
+    first = new_id_at(1_500_000_000)
+    ids._source.last = 0
+    assert new_id_at(1_500_000_000)[:23] == first[:23]
+    ids._source.last = 0
+    assert new_id_at(1_500_000_000) != first

@@ -54,6 +54,11 @@ _FILL = (
     INSERT INTO treadle.log_line (task_id, tenant_id, attempt, at, level, message)
     SELECT id, 1, 1, at, 'INFO', 'line' FROM made WHERE n % 2 = 0
     """,
+    """
+    INSERT INTO treadle.event (id, tenant_id, at, key, scope, payload)
+    SELECT id, 1, at - n * interval '1 ms', 'key-' || n % 10, 'scope-' || n % 30, convert_to('{"n":' || n || '}', 'UTF8')
+    FROM made
+    """,
 )
 
 

@@ -13,8 +13,9 @@ from tests.storage.thread import PlainConnection, plain_connection
 from tests.support.databases import new_database, run_apart
 from treadle.model.ids import id_at
 from treadle.runtime.clock import moment
-from treadle.storage import assign, enqueue, expire, finish, read, register, retry, trigger
+from treadle.storage import assign, enqueue, event, expire, finish, read, register, retry, trigger
 from treadle.storage.database import Conn
+from treadle.storage.partitions import partition_name
 
 TENANT = 1
 # Noon, so that no run of the filled database strays over midnight.
@@ -115,7 +116,7 @@ def check(scans: list[Scan], *, reads_at_most: int, within: int = 1) -> None:
     assert scans
     assert [scan for scan in scans if scan.how == "Seq Scan" and scan.rows > SMALL] == []
     assert sum(scan.rows for scan in scans) <= reads_at_most, scans
-    for table in ("task", "task_result", "child", "log_line"):
+    for table in ("task", "task_result", "child", "log_line", "event"):
         assert len(partitions(scans, table)) <= within, scans
 
 
@@ -263,3 +264,31 @@ def test_run_logs(filled: Filled, plan: str) -> None:
         filled.scans(lambda conn: read.run_logs(conn, tenant_id=TENANT, id=task_id, limit=100), plan=plan),
         reads_at_most=10,
     )
+
+
+@GENERIC
+@pytest.mark.parametrize("scope", [None, "scope-7"], ids=["any scope", "one scope"])
+@pytest.mark.parametrize("count", [1, 100])
+def test_earliest_events_of_a_key_since_a_time(filled: Filled, plan: str, scope: str | None, count: int) -> None:
+    since = moment(NOW - 60)
+
+    def ask(conn: Conn) -> Awaitable[object]:
+        wanted = [event.Wanted(TENANT, f"key-{n % 10}", scope, since, id_at(NOW - 60)) for n in range(count)]
+        return event.earliest(conn, wanted=wanted, limit=10, payload_limit=100)
+
+    scans = filled.scans(ask, plan=plan)
+    # Where no event of the key has the scope, all since then are looked at: 2500 of each key.
+    check(scans, reads_at_most=count * 10 if scope is None else count * 2500)
+    assert {scan.how for scan in scans} <= {"Index Scan", "Bitmap Heap Scan"}
+    assert partitions(scans, "event")
+    # Yesterday's events are not even asked for.
+    assert not [scan for scan in scans if scan.relation == partition_name("event", moment(NOW - 86_400).date())]
+
+
+@GENERIC
+def test_payload_and_presence_of_events(filled: Filled, plan: str) -> None:
+    ids = filled.ids("event", 100)
+    check(
+        filled.scans(lambda conn: event.existing_events(conn, tenant_id=TENANT, ids=ids), plan=plan), reads_at_most=100
+    )
+    check(filled.scans(lambda conn: event.load_payload(conn, tenant_id=TENANT, id=ids[0]), plan=plan), reads_at_most=1)

@@ -77,14 +77,3 @@ async def write(chosen: list[Attempt], batch: Batch, conn: Conn) -> None:
             for item in chosen
         ],
     )
-
-
-async def load_missing_inputs(items: list[Attempt], conn: Conn) -> None:
-    """Read the inputs that were too large to keep with the queue."""
-    missing = [item for item in items if item.input is None]
-    if missing:
-        inputs = await rows.load_inputs(
-            conn, tenant_ids=[item.kind.tenant_id for item in missing], ids=[item.task_id for item in missing]
-        )
-        for item in missing:
-            item.input = inputs[item.task_id]

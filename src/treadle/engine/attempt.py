@@ -154,4 +154,6 @@ def attempt_from_columns(
         created_at=columns.created_at.timestamp(),
         retries_used=retries_used,
         reassigned=reassigned,
+        run_id=columns.run_id,
+        triggers=columns.triggers,
     )

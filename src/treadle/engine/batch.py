@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from treadle.engine.attempt import Attempt
     from treadle.engine.catalog import TaskKind
+    from treadle.engine.changes import Changes
     from treadle.engine.commands import LogLine
     from treadle.model.states import EventKind
 
@@ -61,6 +62,12 @@ class Batch:
         # (worker, slots) that came free, for the core.
         self.freed: list[tuple[str, tuple[tuple[str, int], ...]]] = []
         self.redelivered: list[Attempt] = []
+        # Of workflow runs: those that begin, and tasks whose end their run has not been told of.
+        self.begun: list[Attempt] = []
+        self.steps_ended: list[Ended] = []
+        self.changes: Changes | None = None
+        # Tasks that were taken out of their queues, for the scheduler's windows to forget.
+        self.withdrawn: list[str] = []
         self.pushed: list[PushedEvent] = []
         self.stops: list[tuple[str, str, int, StopReason]] = []
         self.happenings: list[Happening] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -335,6 +335,9 @@ class Push(Command):
     tenant_id: int
     events: list[NewEvent]
     answer: Callable[[list[str | BaseException]], None]
+    # The ids they got when last tried; after a commit with an unknown outcome they may be stored already.
+    ids: list[str] = field(default_factory=list)
+    uncertain: bool = False
 
     @property
     def size(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.engine.attempt import attempt_from_columns
+from treadle.engine.catalog import RUN_STEP
 from treadle.engine.enqueue import INPUT_KEPT
 from treadle.engine.fail import fail, make_ready
 from treadle.engine.finish import end_waiting
@@ -44,9 +45,9 @@ async def expire_queued(catalog: Catalog, batch: Batch, conn: Conn, tenant_ids: 
     items = await expired_rows.take_expired_items(conn, now=batch.moment, limit=CHUNK, tenant_ids=tenant_ids)
     if not items:
         return []
-    kinds = await catalog.kinds_of(conn, [(item.tenant_id, item.task_id) for item in items])
+    stored = await catalog.kinds_of(conn, [(item.tenant_id, item.task_id) for item in items])
     for item in items:
-        kind = kinds[item.task_id]
+        kind, run_id = stored[item.task_id]
         batch.note(EventKind.SCHEDULING_TIMED_OUT, item.tenant_id, item.task_id, item.attempt)
         end_waiting(
             kind,
@@ -57,6 +58,7 @@ async def expire_queued(catalog: Catalog, batch: Batch, conn: Conn, tenant_ids: 
             retries_used=item.retries_used,
             error=f"Task was not started within its schedule timeout of "
             f"{format_duration(kind.definition.schedule_timeout_ms)}",
+            run_id=run_id,
         )
     return [item.task_id for item in items]
 
@@ -77,5 +79,8 @@ async def wake_due(catalog: Catalog, batch: Batch, conn: Conn, tenant_ids: Seque
             reassigned=timer.reassigned,
         )
         # A run that another engine took in waits here too, and comes to the end of the line like any other.
+        if attempt.kind.step == RUN_STEP:
+            batch.begun.append(attempt)
+            continue
         attempt.returning = timer.attempt > 1
         make_ready(attempt, batch)

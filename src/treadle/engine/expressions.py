@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import cel
-
+from treadle.engine.cel import ExpressionFailed, compile_expression
+from treadle.engine.cel_functions import KNOWN
 from treadle.model.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -18,6 +18,12 @@ RUN_NAMES = frozenset({"input", "additional_metadata", "workflow_run_id"})
 TASK_NAMES = RUN_NAMES | {"parents"}
 EVENT_NAMES = frozenset({"input", "additional_metadata", "payload", "event_id", "event_key"})
 PARENT_NAMES = RUN_NAMES | {"output"}
+
+# What reads as a variable and is none: strings.quote(x), type(x) == int.
+_names_with = {
+    "quote": frozenset({"strings"}),
+    "type": frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"}),
+}
 
 # The loop variable of a macro, e.g. the x in items.all(x, x > 1), counts as one of its names.
 _loop_variables = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,").findall
@@ -36,18 +42,17 @@ def check_definition(definition: WorkflowDefinition) -> None:
 def check_expression(expression: str, field: str, names: frozenset[str]) -> None:
     """Compile one expression that may use these names."""
     try:
-        program = cel.compile(expression)
-    except ValueError as error:
-        raise InvalidInput(field, f"is no CEL expression: {_first_line(error)}") from None
-    unknown = set(program.variables()) - names - set(_loop_variables(expression))
+        program = compile_expression(expression)
+    except ExpressionFailed as error:
+        raise InvalidInput(field, error.reason) from None
+    unknown = program.names - names - set(_loop_variables(expression))
+    for function in program.functions & _names_with.keys():
+        unknown -= _names_with[function]
     if unknown:
         raise InvalidInput(field, f"{min(unknown)!r} is not known here; use one of {', '.join(sorted(names))}")
-
-
-def _first_line(error: ValueError) -> str:
-    text = str(error)
-    # The parser repeats the whole expression before it says what is wrong with it.
-    return text[text.find("ERROR: ") + len("ERROR: ") :].split("\n", 1)[0] if "ERROR: " in text else text
+    missing = {name for name in program.functions if name.isidentifier() and not name.startswith("_")} - KNOWN
+    if missing:
+        raise InvalidInput(field, f"{min(missing)!r} is no function that is known here")
 
 
 def _expressions(definition: WorkflowDefinition) -> Iterator[tuple[str, str, frozenset[str]]]:

@@ -23,6 +23,7 @@ EVENTS = {
     RunStatus.COMPLETED: EventKind.COMPLETED,
     RunStatus.FAILED: EventKind.FAILED,
     RunStatus.CANCELLED: EventKind.CANCELLED,
+    RunStatus.SKIPPED: EventKind.SKIPPED,
 }
 
 
@@ -58,6 +59,7 @@ def end_running(
             attempt.started_at,
             error,
             output,
+            attempt.run_id,
         ),
         batch,
     )
@@ -72,15 +74,23 @@ def end_waiting(
     *,
     retries_used: int,
     error: str | None = None,
+    run_id: str | None = None,
 ) -> None:
     """The run of an attempt that waited for its turn ends with this status."""
-    _end(Ended(kind, task_id, attempt, status, retries_used, None, None, None, error, None), batch)
+    _end(Ended(kind, task_id, attempt, status, retries_used, None, None, None, error, None, run_id), batch)
 
 
 def _end(ended: Ended, batch: Batch) -> None:
+    if ended.run_id is not None:
+        batch.steps_ended.append(ended)
+    note_end(ended, batch)
+
+
+def note_end(ended: Ended, batch: Batch, detail: str | None = None) -> None:
+    """Note the end of a run, or of a task whose workflow run has moved on by it already."""
     batch.results.append(ended)
     event = EVENTS[ended.status]
-    batch.note(event, ended.kind.tenant_id, ended.task_id, ended.attempt)
+    batch.note(event, ended.kind.tenant_id, ended.task_id, ended.attempt, detail)
     if ended.task_id in batch.followed:
         payload = ended.error if ended.error is not None else (ended.output or b"").decode()
         batch.show(event, ended.attempt, ended.kind, ended.task_id, payload)

@@ -50,6 +50,8 @@ class Ended(NamedTuple):
     started_at: float | None
     error: str | None
     output: bytes | None
+    # The workflow run that it is a task of.
+    run_id: str | None = None
 
 
 class Happening(NamedTuple):

@@ -50,7 +50,10 @@ def _ready(task: Attempt, batch: Batch) -> None:
     task.worker_id = ""
     task.expires_at = batch.now + task.kind.schedule_timeout
     batch.created.append(task)
-    batch.ready.append(task)
+    if task.kind.plan is None:
+        batch.ready.append(task)
+    else:
+        batch.begun.append(task)
     batch.note(EventKind.CREATED, task.kind.tenant_id, task.task_id, task.attempt)
 
 

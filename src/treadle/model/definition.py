@@ -260,16 +260,13 @@ def content_hash(definition: WorkflowDefinition) -> str:
 
 def unsupported_setting(definition: WorkflowDefinition) -> str | None:
     """The first setting that keeps runs of this workflow from being started, as a short phrase."""
-    tasks = definition.tasks
+    tasks = definition.tasks if definition.on_failure is None else (*definition.tasks, definition.on_failure)
     labels = [label for task in tasks for label in task.worker_labels]
     checks = (
-        ("more than one task", len(tasks) > 1),
-        ("an on_failure task", definition.on_failure is not None),
         ("a durable task", any(task.is_durable for task in tasks)),
         ("batch", any(task.batch is not None for task in tasks)),
         ("concurrency", bool(definition.concurrency) or any(task.concurrency for task in tasks)),
         ("rate_limits", any(task.rate_limits for task in tasks)),
-        ("conditions", any(task.conditions is not None for task in tasks)),
         ("required worker labels", any(label.required for label in labels)),
         ("worker labels", bool(labels)),
         ("sticky", definition.sticky is not None),

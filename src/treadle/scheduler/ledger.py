@@ -7,11 +7,29 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.engine import assign, cancel, emit, enqueue, expire, fail, finish, refresh, replay, report, start, trigger
+from treadle.engine import (
+    assign,
+    cancel,
+    conditions,
+    emit,
+    enqueue,
+    expire,
+    fail,
+    finish,
+    inputs,
+    push,
+    refresh,
+    replay,
+    report,
+    start,
+    trigger,
+)
+from treadle.engine.advance import advance
 from treadle.engine.batch import Batch
 from treadle.engine.commands import (
     Cancel,
     Command,
+    Push,
     Redeliver,
     RefreshTimeout,
     ReleaseSlot,
@@ -30,6 +48,7 @@ from treadle.storage import leases
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
     from treadle.engine.catalog import Catalog
+    from treadle.engine.moves import Fact
     from treadle.engine.ports import Audience
     from treadle.scheduler.memory import Memory
     from treadle.scheduler.seat import Seat
@@ -66,6 +85,9 @@ class Ledger:
             chosen = await self._choose(batch, memory, conn)
             queued = [item for item in batch.ready if not item.worker_id]
             await self._write(batch, chosen, queued, conn)
+            # After the results of this very commit are there to be read.
+            await inputs.load_missing(chosen, memory.workflows, conn)
+            await inputs.load_missing(batch.redelivered, memory.workflows, conn)
             await leases.commit(conn)
         except BaseException:
             memory.ended_in_vain = batch.ended
@@ -74,6 +96,7 @@ class Ledger:
             raise
         enqueue.settle(queued)
         memory.timers.note(batch, queued)
+        memory.workflows.trim()
         self._tell(batch, chosen, memory)
 
     async def _apply(self, commands: list[Command], batch: Batch, memory: Memory, conn: Conn) -> None:
@@ -84,6 +107,8 @@ class Ledger:
                     report.apply(command, memory.running, batch)
                 case Trigger():
                     triggers.append(command)
+                case Push():
+                    await push.apply(command, batch, conn)
                 case Cancel() | Replay():
                     await self._alone(command, batch, memory, conn)
                 case _:
@@ -98,6 +123,16 @@ class Ledger:
         if memory.timers.backoff_due(batch.now):
             await expire.wake_due(self._catalog, batch, conn, memory.tenant_ids)
             await memory.timers.reload_backoff(conn)
+        await self._advance(batch, memory, conn)
+
+    async def _advance(self, batch: Batch, memory: Memory, conn: Conn) -> None:
+        """Move the workflow runs that this commit is about."""
+        overslept: list[Fact] = []
+        if memory.timers.sleep_due(batch.now):
+            overslept = await conditions.sleeps_over(batch, conn, memory.tenant_ids)
+            await memory.timers.reload_sleep(conn)
+        if overslept or batch.steps_ended or batch.begun or batch.pushed or batch.changes is not None:
+            await advance(batch, overslept, workflows=memory.workflows, catalog=self._catalog, conn=conn)
 
     async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, conn: Conn) -> None:
         future = command.future
@@ -106,16 +141,24 @@ class Ledger:
                 ids = await cancel.cancel(
                     command.tenant_id,
                     command.task_ids,
+                    children=command.children,
                     running=memory.running,
+                    workflows=memory.workflows,
                     catalog=self._catalog,
                     batch=batch,
                     conn=conn,
                 )
-                memory.core.apply(Discarded(ids), batch.now)
             case Replay():
                 ids = await replay.replay(
-                    command.tenant_id, command.task_ids, catalog=self._catalog, batch=batch, conn=conn
+                    command.tenant_id,
+                    command.task_ids,
+                    running=memory.running,
+                    workflows=memory.workflows,
+                    catalog=self._catalog,
+                    batch=batch,
+                    conn=conn,
                 )
+        memory.core.apply(Discarded(batch.withdrawn), batch.now)
         batch.after.append(lambda: resolve(future, ids))
 
     @staticmethod
@@ -170,8 +213,9 @@ class Ledger:
     async def _write(self, batch: Batch, chosen: list[Attempt], queued: list[Attempt], conn: Conn) -> None:
         """Write what has changed; what has not costs nothing."""
         await self._write_runs(batch, conn)
+        if batch.changes is not None:
+            await batch.changes.write(conn, batch.moment)
         if chosen:
-            await assign.load_missing_inputs(chosen, conn)
             await assign.write(chosen, batch, conn)
         if queued:
             await enqueue.write(queued, conn)
@@ -179,7 +223,7 @@ class Ledger:
 
     @staticmethod
     async def _write_runs(batch: Batch, conn: Conn) -> None:
-        """Attempts that ended and what became of their runs; runs that are new."""
+        """Attempts that ended and what became of their runs; runs and events that are new."""
         if batch.ended:
             await finish.write_ended(batch.ended, conn)
         if batch.created:
@@ -188,6 +232,8 @@ class Ledger:
             await finish.write_results(batch, conn)
         if batch.waiting:
             await fail.write_waiting(batch.waiting, conn)
+        if batch.pushed:
+            await push.write(batch, conn)
 
     @staticmethod
     async def _write_notes(batch: Batch, conn: Conn) -> None:
@@ -196,8 +242,6 @@ class Ledger:
             await start.write(batch.started, conn)
         if batch.deadlines or batch.slots_released:
             await refresh.write(batch, conn)
-        if batch.redelivered:
-            await assign.load_missing_inputs(batch.redelivered, conn)
         if batch.logs:
             await emit.write_logs(batch, conn)
         if batch.events:

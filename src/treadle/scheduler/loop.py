@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from treadle.engine.assign import load_missing_inputs
+from treadle.engine import inputs
 from treadle.engine.batch import Batch
-from treadle.engine.commands import Command, Trigger, resolve, tenant_of
+from treadle.engine.commands import Command, Push, Trigger, resolve, tenant_of
 from treadle.model.errors import TreadleError, Unavailable
 from treadle.scheduler.ledger import Ledger
 from treadle.scheduler.memory import Memory
@@ -249,7 +249,7 @@ class Loop:
         await self._load(set(before.tenant_ids) if tenant_ids is None else tenant_ids)
         batch = Batch(self._clock.now())
         self._memory.follow(before, batch)
-        await load_missing_inputs(batch.redelivered, self._seat.conn)
+        await inputs.load_missing(batch.redelivered, self._memory.workflows, self._seat.conn)
         self._memory.deliver(batch.redelivered)
         await self._watch_absent()
 
@@ -269,6 +269,6 @@ def _fail(command: Command, error: Exception) -> None:
 def _uncertain(commands: list[Command]) -> list[Command]:
     """Mark commands whose commit may or may not have taken effect."""
     for command in commands:
-        if isinstance(command, Trigger):
+        if isinstance(command, (Trigger, Push)):
             command.uncertain = True
     return commands

@@ -8,6 +8,7 @@ from treadle.engine.attempt import attempt_from_columns
 from treadle.engine.enqueue import Positions
 from treadle.engine.ports import StopReason
 from treadle.engine.running import Running
+from treadle.engine.workflow import Workflows
 from treadle.scheduler.core import Core
 from treadle.scheduler.events import Available, Found, Joined, Left
 from treadle.scheduler.timers import Timers
@@ -35,6 +36,7 @@ class Memory:
         self.tenant_ids = list(tenant_ids)
         self.core = Core()
         self.running = Running()
+        self.workflows = Workflows()
         self.timers = Timers(self.tenant_ids)
         self.positions = Positions()
         # Connected workers, as they joined.
@@ -71,7 +73,7 @@ class Memory:
 
     def holds(self, tenant_id: int, task_id: str) -> bool:
         """Whether a run waits in a window or runs, so that its end will be told."""
-        if self.running.current(tenant_id, task_id, 0) is not None:
+        if self.running.current(tenant_id, task_id, 0) is not None or self.workflows.holds(tenant_id, task_id):
             return True
         item = self.core.waiting(task_id)
         return item is not None and item.kind.tenant_id == tenant_id
@@ -226,6 +228,8 @@ class Memory:
             for attempt in items:
                 attempt.delivered = True
                 attempt.input = None
+                if attempt.run_id is not None:
+                    attempt.parents = attempt.errors = None
 
     def stop(self, worker_id: str, task_id: str, number: int, reason: StopReason) -> None:
         """Tell a worker to stop an attempt, if it is connected."""

@@ -57,6 +57,6 @@ async def delete_queue_items(
 
 
 async def load_inputs(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> dict[str, bytes]:
-    """Inputs by task id."""
+    """Inputs by the id of the run: that of the task, or of the workflow run that it is part of."""
     rows = await conn.fetch(_SQL["load_inputs"], arrays.numbers(tenant_ids), arrays.ids(ids))
     return {str(row[0]): row[1] for row in rows}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage.load import statements
-from treadle.storage.rows import only
+from treadle.storage.rows import only, text_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +87,12 @@ async def versions(conn: Conn, *, numbers: Sequence[int]) -> list[VersionRow]:
     return [VersionRow(row[0], row[1], str(row[2]), str(row[3]), row[4], row[5]) for row in rows]
 
 
-async def task_versions(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(task id, version number, step) of stored task runs."""
+async def task_versions(
+    conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]
+) -> list[tuple[str, int, int, str | None]]:
+    """(task id, version number, step, workflow run) of stored task runs."""
     rows = await conn.fetch(_SQL["task_versions"], tenant_ids, ids)
-    return [(str(row[0]), row[1], row[2]) for row in rows]
+    return [(str(row[0]), row[1], row[2], text_or_none(row[3])) for row in rows]
 
 
 async def ensure_queues(conn: Conn, *, tenant_id: int, names: Sequence[str]) -> dict[str, int]:

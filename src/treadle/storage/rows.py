@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class TaskColumns(NamedTuple):
-    """What the scheduler and a worker need to know of a task run; `input` is None when it is too large to keep."""
+    """What the scheduler and a worker need to know of a task run.
+
+    `input` is None when it is too large to keep, and for a task of a workflow run, which has the input of its run.
+    """
 
     version: int
     step: int
@@ -21,12 +24,15 @@ class TaskColumns(NamedTuple):
     child_index: int | None
     child_key: str | None
     created_at: datetime
+    run_id: str | None
+    triggers: str | None
     input: bytes | None
 
 
 def task_columns(row: asyncpg.Record, first: int) -> TaskColumns:
     """Read the task columns that begin at index `first` of a row; a statement without inputs ends before it."""
     parent = row[first + 4]
+    run = row[first + 8]
     return TaskColumns(
         row[first],
         row[first + 1],
@@ -36,7 +42,9 @@ def task_columns(row: asyncpg.Record, first: int) -> TaskColumns:
         row[first + 5],
         row[first + 6],
         row[first + 7],
-        row[first + 8] if len(row) > first + 8 else None,
+        None if run is None else str(run),
+        row[first + 9],
+        row[first + 10] if len(row) > first + 10 else None,
     )
 
 

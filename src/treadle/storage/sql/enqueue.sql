@@ -2,7 +2,7 @@
 -- The next items of one queue after the key ($3, $4), most urgent first, with inputs of up to $6 bytes.
 SELECT q.rank, q.position, q.task_id, q.attempt, q.retries_used, q.reassigned, q.expires_at,
        t.version, t.step, t.priority, t.metadata, t.parent_id, t.child_index, t.child_key, t.created_at,
-       CASE WHEN octet_length(t.input) <= $6::integer THEN t.input END AS input
+       t.run_id, t.triggers, CASE WHEN t.run_id IS NULL AND octet_length(t.input) <= $6::integer THEN t.input END AS input
 FROM (
     SELECT rank, position, task_id, attempt, retries_used, reassigned, expires_at
     FROM treadle.queue_item

@@ -35,8 +35,8 @@ FROM treadle.workflow_version
 WHERE number = ANY ($1::bigint[]);
 
 -- name: task_versions :many
--- Which version and step stored task runs belong to.
-SELECT t.id, t.version, t.step
+-- Which version and step stored task runs belong to, and which workflow run.
+SELECT t.id, t.version, t.step, t.run_id
 FROM unnest($1::integer[], $2::uuid[]) AS k (tenant_id, id)
 JOIN treadle.task t ON t.tenant_id = k.tenant_id AND t.id = k.id;
 

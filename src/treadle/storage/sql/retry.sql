@@ -17,8 +17,8 @@ WITH due AS (
     RETURNING r.tenant_id, r.task_id, r.attempt, r.retries_used, r.reassigned, r.due_at
 )
 SELECT d.tenant_id, d.task_id, d.attempt, d.retries_used, d.reassigned, t.version, t.step, t.priority, t.metadata,
-       t.parent_id, t.child_index, t.child_key, t.created_at,
-       CASE WHEN octet_length(t.input) <= $3::integer THEN t.input END AS input
+       t.parent_id, t.child_index, t.child_key, t.created_at, t.run_id, t.triggers,
+       CASE WHEN t.run_id IS NULL AND octet_length(t.input) <= $3::integer THEN t.input END AS input
 FROM due d
 JOIN treadle.task t ON t.tenant_id = d.tenant_id AND t.id = d.task_id
 ORDER BY d.due_at;

@@ -1,0 +1,199 @@
+"""Conditions: sleeps that are over and events that were pushed meet what tasks of workflow runs wait for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from treadle.engine import cel
+from treadle.engine.moves import Fact
+from treadle.engine.workflow import PAYLOAD_KEPT, WorkflowRun
+from treadle.model.definition import EventCondition
+from treadle.model.ids import id_at
+from treadle.model.states import EventKind
+from treadle.runtime.clock import moment
+from treadle.storage import conditions as rows
+from treadle.storage import event as event_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from treadle.engine.batch import Batch, PushedEvent
+    from treadle.engine.catalog import Catalog
+    from treadle.model.dag import Wait
+    from treadle.storage.database import Conn
+    from treadle.storage.event import EarlierEvent
+
+CHUNK = 1000
+"""Most sleeps that end in one commit; the rest follow in the next."""
+
+_PAGE = 100
+"""Stored events looked at in one go, where an expression chooses among them."""
+
+_FIRST_DAY_US = 86_400_000_000
+"""A `consider_since` on the first day of 1970 means the beginning of the run."""
+
+
+async def sleeps_over(batch: Batch, conn: Conn, tenant_ids: Sequence[int]) -> list[Fact]:
+    """Sleeps that are over."""
+    due = await rows.take_due_sleeps(conn, now=batch.moment, limit=CHUNK, tenant_ids=tenant_ids)
+    return [Fact(sleep.tenant_id, sleep.run_id, sleep.step, sleep.place, None, stored=True) for sleep in due]
+
+
+class Pushed:
+    """The events of one commit, by what they can meet.
+
+    Args:
+        batch: the commit.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._by_key: dict[tuple[int, str], list[tuple[PushedEvent, cel.Variables]]] = {}
+        for event in batch.pushed:
+            found = self._by_key.setdefault((event.tenant_id, event.key), [])
+            found.append((event, variables(event.id, event.key, event.payload, event.metadata)))
+
+    async def meet_waiting(self, catalog: Catalog, conn: Conn) -> list[Fact]:
+        """What they are to tasks that have waited since before this commit."""
+        if not self._by_key:
+            return []
+        waiting = await rows.waiting_for(
+            conn,
+            tenant_ids=[tenant_id for tenant_id, _ in self._by_key],
+            keys=[key for _, key in self._by_key],
+        )
+        await catalog.load_versions(conn, {wait.version for wait in waiting})
+        facts = []
+        for wait in waiting:
+            plan = catalog.kind(wait.version, wait.step).plan
+            condition = plan.timed(wait.step)[wait.place] if plan is not None else None
+            if isinstance(condition, EventCondition):
+                data = self.first_match(condition, wait.tenant_id, wait.task_id)
+                if data is not None:
+                    facts.append(Fact(wait.tenant_id, wait.run_id, wait.step, wait.place, data))
+        return facts
+
+    def first_match(self, condition: EventCondition, tenant_id: int, task_id: str) -> str | None:
+        """The payload of the first event that meets a condition."""
+        for event, known in self._by_key.get((tenant_id, condition.event_key), ()):
+            if condition.scope is not None and condition.scope != event.scope:
+                continue
+            if holds(condition, known, self._batch, tenant_id, task_id):
+                return event.payload.decode()
+        return None
+
+    async def meet_fresh(self, fresh: Iterable[tuple[WorkflowRun, Wait]], conn: Conn) -> list[Fact]:
+        """What they are to tasks that have begun to wait in this very commit, and what earlier events are to those that
+        look back: nothing may fall in between."""
+        wishes = [
+            Wish(run, wait.step, place, condition)
+            for run, wait in fresh
+            for place in wait.places
+            if isinstance(condition := run.plan.timed(wait.step)[place], EventCondition)
+        ]
+        if not wishes:
+            return []
+        facts = await look_back(
+            [wish for wish in wishes if wish.condition.consider_since_us is not None], self._batch, conn
+        )
+        met = {(fact.run_id, fact.step, fact.place) for fact in facts}
+        for wish in wishes:
+            if self._by_key and (wish.run.id, wish.step, wish.place) not in met:
+                data = self.first_match(wish.condition, wish.run.kind.tenant_id, wish.run.task_id(wish.step))
+                if data is not None:
+                    facts.append(wish.fact(data))
+        return facts
+
+
+class Wish(NamedTuple):
+    """An event that a task begins to wait for."""
+
+    run: WorkflowRun
+    step: int
+    place: int
+    condition: EventCondition
+
+    @property
+    def since(self) -> float:
+        """From when on events count, epoch seconds."""
+        at = self.condition.consider_since_us or 0
+        return self.run.root.created_at if at < _FIRST_DAY_US else at / 1_000_000
+
+    def fact(self, data: str) -> Fact:
+        """It has come, with this payload."""
+        return Fact(self.run.kind.tenant_id, self.run.id, self.step, self.place, data)
+
+
+async def look_back(wishes: Sequence[Wish], batch: Batch, conn: Conn) -> list[Fact]:
+    """The earliest stored events that meet these, of those that have one."""
+    facts = []
+    after = {index: id_at(wish.since) for index, wish in enumerate(wishes)}
+    while after:
+        open_wishes = [(index, wishes[index]) for index in after]
+        limit = _PAGE if any(wish.condition.expression for _, wish in open_wishes) else 1
+        found = await event_rows.earliest(
+            conn,
+            wanted=[
+                event_rows.Wanted(
+                    wish.run.kind.tenant_id,
+                    wish.condition.event_key,
+                    wish.condition.scope,
+                    moment(wish.since),
+                    after[index],
+                )
+                for index, wish in open_wishes
+            ],
+            limit=limit,
+            payload_limit=PAYLOAD_KEPT,
+        )
+        pages: dict[int, list[EarlierEvent]] = {}
+        for event in found:
+            pages.setdefault(open_wishes[event.place][0], []).append(event)
+        after = {}
+        for index, page in pages.items():
+            wish = wishes[index]
+            data = await _first_earlier(wish, page, batch, conn)
+            if data is not None:
+                facts.append(wish.fact(data))
+            elif len(page) == limit:
+                after[index] = page[-1].id
+    return facts
+
+
+async def _first_earlier(wish: Wish, page: Sequence[EarlierEvent], batch: Batch, conn: Conn) -> str | None:
+    tenant_id, task_id = wish.run.kind.tenant_id, wish.run.task_id(wish.step)
+    condition = wish.condition
+    for event in page:
+        payload = event.payload
+        if payload is None:
+            payload = await event_rows.load_payload(conn, tenant_id=tenant_id, id=event.id)
+        known = variables(event.id, condition.event_key, payload, event.metadata)
+        if holds(condition, known, batch, tenant_id, task_id):
+            return payload.decode()
+    return None
+
+
+def variables(event_id: str, key: str, payload: bytes, metadata: str | None) -> cel.Variables:
+    """What an expression about an event may name."""
+    data = cel.Json(payload)
+    return cel.Variables(
+        {
+            "input": data,
+            "payload": data,
+            "additional_metadata": cel.Json(metadata),
+            "event_id": event_id,
+            "event_key": key,
+        }
+    )
+
+
+def holds(condition: EventCondition, known: cel.Variables, batch: Batch, tenant_id: int, task_id: str) -> bool:
+    """Whether the expression of a condition holds for an event; one that fails does not, and it is noted."""
+    if not condition.expression:
+        return True
+    try:
+        return cel.evaluate_bool(condition.expression, known)
+    except cel.ExpressionFailed as problem:
+        detail = f"{condition.data_key}: {problem}"
+        batch.note(EventKind.EXPRESSION_FAILED, tenant_id, task_id, 1, detail)
+        return False
