@@ -216,7 +216,7 @@ def test_next_expiry(filled: Filled) -> None:
     ids=["all", "since", "until", "the next page", "by metadata"],
 )
 def test_a_page_of_runs(filled: Filled, wanted: read.RunFilter, within: int) -> None:
-    scans = filled.scans(lambda conn: read.find_runs(conn, tenant_id=TENANT, wanted=wanted, limit=50))
+    scans = filled.scans(lambda conn: read.find_any_runs(conn, tenant_id=TENANT, wanted=wanted, limit=50))
     assert [scan for scan in scans if scan.how == "Seq Scan" and scan.rows > SMALL] == []
     assert len(partitions(scans, "task")) <= within
     # A page by metadata reads on until it is full.
@@ -261,7 +261,7 @@ def test_existing_children(filled: Filled, plan: str) -> None:
 def test_run_logs(filled: Filled, plan: str) -> None:
     [task_id] = filled.ids("log_line", 1, "task_id")
     check(
-        filled.scans(lambda conn: read.run_logs(conn, tenant_id=TENANT, id=task_id, limit=100), plan=plan),
+        filled.scans(lambda conn: read.run_logs(conn, tenant_id=TENANT, ids=[task_id], limit=100), plan=plan),
         reads_at_most=10,
     )
 

@@ -13,6 +13,7 @@ from treadle.bus.messages import attempt_from, kinds_in, request_from
 from treadle.engine.commands import (
     Cancel,
     Command,
+    Push,
     RefreshTimeout,
     ReleaseSlot,
     Replay,
@@ -84,7 +85,7 @@ class Link:
         self.tenant_ids.add(tenant_id)
         number = 0
         match command:
-            case Report() | Cancel() | Replay() | RefreshTimeout() | ReleaseSlot():
+            case Report() | Cancel() | Replay() | RefreshTimeout() | ReleaseSlot() | Push():
                 number = next(self._numbers)
                 self._pending[number] = command
             case WorkerJoined():
@@ -188,6 +189,7 @@ class Link:
             None,
             entry.error if entry.HasField("error") else None,
             entry.output if entry.HasField("output") else None,
+            entry.run_id if entry.HasField("run_id") else None,
         )
 
     def _answer(self, answer: pb.Answer) -> None:
@@ -206,6 +208,13 @@ class Link:
                 )
             case Cancel() | Replay():
                 resolve(command.future, list(answer.ids))
+            case Push():
+                command.answer(
+                    [
+                        error_of(entry.code, entry.field, entry.message) if entry.code else entry.id
+                        for entry in answer.outcomes
+                    ]
+                )
             case RefreshTimeout():
                 resolve(command.future, answer.until)
             case ReleaseSlot():

@@ -11,6 +11,8 @@ from treadle.engine.commands import (
     Completed,
     Failed,
     LogLine,
+    NewEvent,
+    Push,
     Redeliver,
     RefreshTimeout,
     ReleaseSlot,
@@ -35,12 +37,23 @@ def request_from(command: Command, number: int, tenant_id: int) -> pb.Request:
             request.report.CopyFrom(_report(command))
         case Cancel():
             request.cancel.ids.extend(command.task_ids)
+            request.cancel.children = command.children
         case Replay():
             request.replay.ids.extend(command.task_ids)
+        case Push():
+            request.push.CopyFrom(_push(command))
         case RefreshTimeout():
             request.refresh.CopyFrom(pb.Refresh(task_id=command.task_id, seconds=command.seconds))
         case ReleaseSlot():
             request.release = command.task_id
+        case _:
+            _tell_of_worker(command, request)
+    return request
+
+
+def _tell_of_worker(command: Command, request: pb.Request) -> None:
+    """What happened to a worker, as it is passed on."""
+    match command:
         case WorkerJoined():
             request.joined.CopyFrom(
                 pb.Joined(
@@ -69,7 +82,6 @@ def request_from(command: Command, number: int, tenant_id: int) -> pb.Request:
             )
         case _:
             raise AssertionError(command)
-    return request
 
 
 def _report(report: Report) -> pb.Report:
@@ -104,6 +116,29 @@ def _report(report: Report) -> pb.Report:
         keep_starts=report.keep_starts,
         late_logs=report.late_logs,
     )
+
+
+def _push(push: Push) -> pb.Push:
+    return pb.Push(
+        events=[
+            pb.Event(key=e.key, payload=e.payload, metadata=e.metadata, scope=e.scope, priority=e.priority)
+            for e in push.events
+        ]
+    )
+
+
+def events_from(message: pb.Push) -> list[NewEvent]:
+    """The events of a passed-on push."""
+    return [
+        NewEvent(
+            e.key,
+            e.payload,
+            e.metadata if e.HasField("metadata") else None,
+            e.scope if e.HasField("scope") else None,
+            e.priority if e.HasField("priority") else None,
+        )
+        for e in message.events
+    ]
 
 
 def fill_report(message: pb.Report, report: Report) -> None:
@@ -156,12 +191,16 @@ def delivery_from(attempt: Attempt) -> pb.Delivery:
         child_index=attempt.child_index,
         child_key=attempt.child_key,
         created_at=attempt.created_at,
+        run_id=attempt.run_id,
+        triggers=attempt.triggers,
+        parents=attempt.parents,
+        errors=attempt.errors,
     )
 
 
 def attempt_from(message: pb.Delivery, kind: TaskKind) -> Attempt:
     """The attempt that a delivery speaks of."""
-    return Attempt(
+    attempt = Attempt(
         kind=kind,
         task_id=message.task_id,
         attempt=message.attempt,
@@ -173,7 +212,13 @@ def attempt_from(message: pb.Delivery, kind: TaskKind) -> Attempt:
         child_key=message.child_key if message.HasField("child_key") else None,
         created_at=message.created_at,
         retries_used=message.retries_used,
+        run_id=message.run_id if message.HasField("run_id") else None,
+        triggers=message.triggers if message.HasField("triggers") else None,
     )
+    if attempt.run_id is not None:
+        attempt.parents = dict(message.parents)
+        attempt.errors = dict(message.errors)
+    return attempt
 
 
 async def kinds_in(response: pb.Response, catalog: Catalog) -> None:

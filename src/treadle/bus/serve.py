@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from treadle.bus.link import PATH
-from treadle.bus.messages import delivery_from, fill_report
+from treadle.bus.messages import delivery_from, events_from, fill_report
 from treadle.engine.commands import (
     Cancel,
     Command,
+    Push,
     Redeliver,
     RefreshTimeout,
     ReleaseSlot,
@@ -66,6 +67,7 @@ class Peer:
                 status=int(ended.status),
                 error=ended.error,
                 output=ended.output,
+                run_id=ended.run_id,
             )
         )
         self.filled.set()
@@ -188,6 +190,8 @@ class Links:
                     raise Unavailable("engine", "does not own this tenant any more; try again")
                 if isinstance(command, Report):
                     await self._inbox.put_when_room(command)
+                elif isinstance(command, Push):
+                    self._inbox.put(command)
                 else:
                     self._inbox.put_control(command)
             except TreadleError as problem:
@@ -212,9 +216,11 @@ class Links:
                 fill_report(request.report, report)
                 return report
             case "cancel":
-                return Cancel(tenant_id, list(request.cancel.ids), _ids_future(number, peer))
+                return Cancel(tenant_id, list(request.cancel.ids), _ids_future(number, peer), request.cancel.children)
             case "replay":
                 return Replay(tenant_id, list(request.replay.ids), _ids_future(number, peer))
+            case "push":
+                return Push(tenant_id, events_from(request.push), _push_answer(number, peer))
             case "refresh":
                 until: asyncio.Future[float] = asyncio.get_running_loop().create_future()
                 until.add_done_callback(
@@ -303,6 +309,20 @@ def _report_answer(number: int, peer: Peer) -> Callable[[list[AttemptKey], list[
     return answer
 
 
+def _push_answer(number: int, peer: Peer) -> Callable[[list[str | BaseException]], None]:
+    def answer(outcomes: list[str | BaseException]) -> None:
+        peer.answer(pb.Answer(number=number, outcomes=[_outcome(entry) for entry in outcomes]))
+
+    return answer
+
+
+def _outcome(entry: str | BaseException) -> pb.Outcome:
+    if isinstance(entry, str):
+        return pb.Outcome(id=entry)
+    problem = _as_problem(entry)
+    return pb.Outcome(code=code_number(problem), field=problem.field, message=problem.message)
+
+
 def _ids_future(number: int, peer: Peer) -> asyncio.Future[list[str]]:
     future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda done: _settle(done, number, peer, lambda ids: pb.Answer(number=number, ids=ids)))
@@ -317,5 +337,9 @@ def _settle(done: asyncio.Future[_T], number: int, peer: Peer, answer: Callable[
 
 
 def _problem(number: int, error: BaseException) -> pb.Answer:
-    problem = error if isinstance(error, TreadleError) else Unavailable("engine", str(error))
+    problem = _as_problem(error)
     return pb.Answer(number=number, code=code_number(problem), field=problem.field, message=problem.message)
+
+
+def _as_problem(error: BaseException) -> TreadleError:
+    return error if isinstance(error, TreadleError) else Unavailable("engine", str(error))

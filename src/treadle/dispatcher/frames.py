@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
+from treadle.dispatcher.oversize import too_large
 from treadle.engine.commands import AttemptKey, Completed, Failed, LogLine, Report, Stale, Started
 from treadle.model.errors import InvalidInput
 from treadle.model.ids import is_id
@@ -15,7 +16,7 @@ from treadle.model.payload import check_json, check_metadata
 from treadle.wire.gen.treadle.v1 import worker_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from treadle.engine.attempt import Attempt
     from treadle.engine.ports import StopReason
@@ -43,6 +44,7 @@ class SessionLink:
         queue_ids: the queues that it serves.
         capacity: its units by slot type.
         max_bytes: largest frame.
+        refuse: takes the report of an attempt that no frame can hold.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class SessionLink:
         queue_ids: Sequence[int],
         capacity: Mapping[str, int],
         max_bytes: int,
+        refuse: Callable[[Report], None] = lambda _report: None,
     ) -> None:
         self.worker_id = worker_id
         self.tenant_id = tenant_id
@@ -60,6 +63,7 @@ class SessionLink:
         self.capacity = capacity
         self.draining = False
         self._max_bytes = max_bytes
+        self._refuse = refuse
         self._frame = worker_pb2.EngineFrame()
         self._bytes = 0
         # Deliveries beyond the frame's size; bounded by the worker's slots.
@@ -77,6 +81,11 @@ class SessionLink:
         unheard = self._unheard
         for attempt in attempts:
             message = delivery(attempt)
+            if attempt.run_id is not None:
+                refusal = too_large(attempt, message.ByteSize(), self._max_bytes, self.worker_id)
+                if refusal is not None:
+                    self._refuse(refusal)
+                    continue
             unheard[attempt.task_id] = (now, attempt.attempt, message)
             self._add(message)
         self._filled.set()
@@ -111,7 +120,8 @@ class SessionLink:
         return len(due)
 
     def _add(self, message: worker_pb2.Delivery) -> None:
-        size = len(message.input) + len(message.metadata) + 256
+        # Counted in full only where outputs of parents may come along.
+        size = message.ByteSize() if message.run_id else len(message.input) + len(message.metadata) + 256
         if self._later or (self._bytes and self._bytes + size > self._max_bytes - _FRAME_SLACK):
             self._later.append(message)
             return
@@ -202,7 +212,20 @@ def delivery(attempt: Attempt) -> worker_pb2.Delivery:
         message.parent_id = attempt.parent_id
     if definition.retries:
         message.max_retries = definition.retries
+    if attempt.run_id is not None:
+        _add_run(attempt, message)
     return message
+
+
+def _add_run(attempt: Attempt, message: worker_pb2.Delivery) -> None:
+    """What a task of a workflow run is told besides."""
+    message.run_id = attempt.workflow_run_id
+    if attempt.triggers:
+        message.triggers = attempt.triggers
+    for name, output in (attempt.parents or {}).items():
+        message.parents[name] = output
+    for name, error in (attempt.errors or {}).items():
+        message.errors[name] = error
 
 
 _NAMING = ("received", "started", "completed", "failed", "handed_back", "lost", "stopped")

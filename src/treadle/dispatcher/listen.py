@@ -9,16 +9,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from treadle.dispatcher.actions import assigned_action, cancel_action
+from treadle.dispatcher.oversize import too_large
 from treadle.engine.commands import Redeliver, WorkerChanged, WorkerJoined
 from treadle.model.errors import NotFound
 from treadle.storage import register as rows
 from treadle.wire.ids import checked_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from treadle.dispatcher.liveness import Liveness
     from treadle.engine.attempt import Attempt
+    from treadle.engine.commands import Report
     from treadle.engine.inbox import Door
     from treadle.engine.ports import StopReason
     from treadle.runtime.clock import Clock
@@ -33,12 +35,21 @@ _REDELIVER_AFTER_RESTART = 12.0
 
 
 class Listener:
-    """One open stream to a Hatchet worker; what waits in it is bounded by the worker's slots."""
+    """One open stream to a Hatchet worker; what waits in it is bounded by the worker's slots.
 
-    def __init__(self, worker_id: str, caller: Caller) -> None:
+    Args:
+        worker_id: the worker.
+        caller: its tenant.
+        max_bytes: largest message.
+        refuse: takes the report of an attempt that no message can hold.
+    """
+
+    def __init__(self, worker_id: str, caller: Caller, *, max_bytes: int, refuse: Callable[[Report], None]) -> None:
         self.worker_id = worker_id
         self.tenant_id = caller.tenant_id
         self._tenant = caller.tenant
+        self._max_bytes = max_bytes
+        self._refuse = refuse
         self._actions: deque[pb.AssignedAction] = deque()
         self._filled = asyncio.Event()
         self._closed = False
@@ -46,7 +57,13 @@ class Listener:
     def deliver(self, attempts: Sequence[Attempt]) -> None:
         """Send attempts, one message each."""
         for attempt in attempts:
-            self._actions.append(assigned_action(attempt, self._tenant))
+            action = assigned_action(attempt, self._tenant)
+            if attempt.run_id is not None:
+                refusal = too_large(attempt, action.ByteSize(), self._max_bytes, self.worker_id)
+                if refusal is not None:
+                    self._refuse(refusal)
+                    continue
+            self._actions.append(action)
         self._filled.set()
 
     def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
@@ -80,14 +97,25 @@ class Listeners:
         liveness: who is alive.
         clock: the time.
         lost_after: seconds of silence after which a worker is lost.
+        max_message_bytes: largest message.
     """
 
-    def __init__(self, *, inbox: Door, database: Database, liveness: Liveness, clock: Clock, lost_after: float) -> None:
+    def __init__(
+        self,
+        *,
+        inbox: Door,
+        database: Database,
+        liveness: Liveness,
+        clock: Clock,
+        lost_after: float,
+        max_message_bytes: int,
+    ) -> None:
         self._inbox = inbox
         self._database = database
         self._liveness = liveness
         self._clock = clock
         self._lost_after = lost_after
+        self._max_bytes = max_message_bytes
         self._open: dict[str, Listener] = {}
         # Workers whose stream is being opened, or was opened by this engine before.
         self._opening: dict[str, asyncio.Event] = {}
@@ -136,7 +164,9 @@ class Listeners:
         earlier = self._open.get(worker_id)
         if earlier is not None:
             earlier.close()
-        listener = self._open[worker_id] = Listener(worker_id, caller)
+        listener = self._open[worker_id] = Listener(
+            worker_id, caller, max_bytes=self._max_bytes, refuse=self._inbox.put_control
+        )
         self._liveness.watch(worker_id, caller.tenant_id, self._lost_after)
         opening = self._opening.pop(worker_id, None)
         if opening is not None:

@@ -158,6 +158,7 @@ class Sessions:
             queue_ids=[queues[action] for action in actions],
             capacity=dict(hello.slots),
             max_bytes=self._max_bytes,
+            refuse=self._inbox.put_control,
         )
         link.welcome(
             worker_pb2.Welcome(

@@ -62,6 +62,8 @@ class Happening(NamedTuple):
     attempt: int
     retries: int
     payload: str
+    # The workflow run that it is a task of.
+    run_id: str | None = None
 
 
 class Audience(Protocol):

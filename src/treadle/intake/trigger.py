@@ -10,14 +10,14 @@ import orjson
 
 from treadle.engine.attempt import Attempt
 from treadle.engine.commands import Trigger, resolve
-from treadle.model.errors import InvalidInput, NotFound, TreadleError, Unavailable, Unsupported
+from treadle.model.errors import InvalidInput, NotFound, TreadleError, Unsupported
 from treadle.model.ids import canonical_id, new_id, time_of
 from treadle.model.payload import check_json, check_metadata
 from treadle.storage.trigger import existing_tasks
 from treadle.wire.gen.hatchet import workflows_pb2 as pb
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1
 from treadle.wire.gen.treadle.v1 import runs_pb2
-from treadle.wire.status import code_number
+from treadle.wire.status import problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -309,7 +309,4 @@ def _or_raise(outcome: str | BaseException) -> str:
 def _outcome(outcome: str | BaseException) -> runs_pb2.StartOutcome:
     if isinstance(outcome, str):
         return runs_pb2.StartOutcome(run_id=outcome)
-    problem = outcome if isinstance(outcome, TreadleError) else Unavailable("engine", str(outcome))
-    return runs_pb2.StartOutcome(
-        problem=runs_pb2.Problem(code=code_number(problem), field=problem.field, message=problem.message)
-    )
+    return runs_pb2.StartOutcome(problem=problem_of(outcome))

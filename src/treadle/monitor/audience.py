@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from treadle.engine.catalog import RUN_STEP
 from treadle.engine.ports import Ended
+from treadle.monitor.steps import steps_of
 from treadle.storage.read import ended_runs
 
 if TYPE_CHECKING:
@@ -15,19 +17,27 @@ if TYPE_CHECKING:
 
     from treadle.engine.catalog import Catalog
     from treadle.engine.ports import Happening
+    from treadle.monitor.steps import Step
     from treadle.storage.database import Database
+    from treadle.storage.read import EndedRow
 
 _log = structlog.get_logger()
 
 _LOOKED_UP_AT_ONCE = 2000
+_WORKFLOW_RUNS_AT_ONCE = 100
 _RETRY_PAUSE = 0.5
 
 
 class Waiter(Protocol):
     """Someone who waits for the ends of runs."""
 
-    def ended(self, ended: Ended) -> None:
-        """A run has ended."""
+    @property
+    def wants_steps(self) -> bool:
+        """Whether the end of a workflow run is of use to it only with the results of its tasks, which must be read."""
+        ...
+
+    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
+        """A run has ended; a workflow run, with these tasks."""
         ...
 
     def unknown(self, task_id: str) -> None:
@@ -39,7 +49,7 @@ class Follower(Protocol):
     """Someone who follows what happens to one run."""
 
     def happened(self, happening: Happening) -> None:
-        """Something happened to it."""
+        """Something happened to it, or to one of its tasks."""
         ...
 
 
@@ -71,9 +81,22 @@ class RunAudience:
         if waiting:
             for entry in ended:
                 waiters = waiting.pop((entry.kind.tenant_id, entry.task_id), None)
-                if waiters is not None:
-                    for waiter in waiters:
-                        waiter.ended(entry)
+                if waiters is None:
+                    continue
+                if entry.kind.step == RUN_STEP:
+                    waiters = self._without_steps(entry, waiters)
+                for waiter in waiters:
+                    waiter.ended(entry)
+
+    def _without_steps(self, ended: Ended, waiters: list[Waiter]) -> list[Waiter]:
+        """Those who can be told of the end of a workflow run at once; the others wait until its tasks have been read."""
+        patient = [waiter for waiter in waiters if waiter.wants_steps]
+        if patient:
+            key = (ended.kind.tenant_id, ended.task_id)
+            self._waiting[key] = patient
+            self._to_look_up[key] = None
+            self._wanted.set()
+        return [waiter for waiter in waiters if not waiter.wants_steps]
 
     @property
     def followed(self) -> Container[str]:
@@ -87,6 +110,9 @@ class RunAudience:
             for happening in happenings:
                 for follower in following.get(happening.task_id, ()):
                     follower.happened(happening)
+                if happening.run_id is not None:
+                    for follower in following.get(happening.run_id, ()):
+                        follower.happened(happening)
 
     def look_again(self) -> None:
         """The database was away: ask it about everything that is waited for."""
@@ -165,23 +191,26 @@ class RunAudience:
             async with self._database.connection() as conn:
                 rows = await ended_runs(conn, tenant_id=tenant_id, ids=ids)
                 await self._catalog.load_versions(conn, (row.version for row in rows))
-            ended = [
-                Ended(
-                    self._catalog.kind(row.version, row.step),
-                    row.id,
-                    0,
-                    row.status,
-                    0,
-                    None,
-                    None,
-                    None,
-                    row.error,
-                    row.output,
-                )
-                for row in rows
-                if row.status is not None
-            ]
-            self.tell_ended(ended)
+                workflow_runs = [row for row in rows if row.step == RUN_STEP and row.status is not None]
+                for row in rows:
+                    if row.step != RUN_STEP:
+                        self._tell(tenant_id, row, ())
+                # Not all at once: each comes with the outputs of its tasks.
+                for first in range(0, len(workflow_runs), _WORKFLOW_RUNS_AT_ONCE):
+                    some = workflow_runs[first : first + _WORKFLOW_RUNS_AT_ONCE]
+                    versions = {row.id: row.version for row in some}
+                    steps = await steps_of(conn, self._catalog, tenant_id=tenant_id, runs=versions, payloads=True)
+                    for row in some:
+                        self._tell(tenant_id, row, steps[row.id])
             for task_id in set(ids) - {row.id for row in rows}:
                 for waiter in tuple(self._waiting.get((tenant_id, task_id), ())):
                     waiter.unknown(task_id)
+
+    def _tell(self, tenant_id: int, row: EndedRow, steps: Sequence[Step]) -> None:
+        """Tell those who wait of an end that has been read, if it is one."""
+        if row.status is None:
+            return
+        kind = self._catalog.kind(row.version, row.step)
+        ended = Ended(kind, row.id, 0, row.status, 0, None, None, None, row.error, row.output, row.run_id)
+        for waiter in self._waiting.pop((tenant_id, row.id), ()):
+            waiter.ended(ended, steps)

@@ -13,9 +13,12 @@ from treadle.wire.gen.hatchet import events_pb2
 from treadle.wire.ids import checked_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from treadle.engine.ports import Ended, Happening
     from treadle.engine.running import RunningView
     from treadle.monitor.audience import RunAudience
+    from treadle.monitor.steps import Step
     from treadle.runtime.clock import Clock
     from treadle.wire.serving import Caller, Handlers, Stream
 
@@ -24,21 +27,26 @@ _STEP_EVENTS = {
     EventKind.COMPLETED: pb.RESOURCE_EVENT_TYPE_COMPLETED,
     EventKind.FAILED: pb.RESOURCE_EVENT_TYPE_FAILED,
     EventKind.CANCELLED: pb.RESOURCE_EVENT_TYPE_CANCELLED,
+    # This contract has no word for it; the payload says so.
+    EventKind.SKIPPED: pb.RESOURCE_EVENT_TYPE_COMPLETED,
 }
 _RUN_EVENTS = {
     RunStatus.COMPLETED: pb.RESOURCE_EVENT_TYPE_COMPLETED,
     RunStatus.FAILED: pb.RESOURCE_EVENT_TYPE_FAILED,
     RunStatus.CANCELLED: pb.RESOURCE_EVENT_TYPE_CANCELLED,
+    RunStatus.SKIPPED: pb.RESOURCE_EVENT_TYPE_COMPLETED,
 }
 MAX_BEHIND = 10_000
 """Events that a slow follower may lag behind; then its stream is closed rather than the engine's memory filled."""
 
 
 class _Follower:
-    """The events of one run, in order, for one stream."""
+    """The events of one run, and of its tasks if it is a workflow run, in order, for one stream."""
 
-    def __init__(self, task_id: str, clock: Clock) -> None:
-        self.task_id = task_id
+    wants_steps = False
+
+    def __init__(self, run_id: str, clock: Clock) -> None:
+        self.run_id = run_id
         self.events: asyncio.Queue[pb.WorkflowEvent | None] = asyncio.Queue(MAX_BEHIND)
         self.overrun = False
         self.missing = False
@@ -52,19 +60,23 @@ class _Follower:
                     pb.RESOURCE_TYPE_STEP_RUN,
                     event_type,
                     happening.payload,
+                    happening.task_id,
                     task_retries=happening.retries,
                     retry_count=happening.attempt - 1,
                 )
             )
 
-    def chunk(self, text: str, attempt: int, index: int | None) -> None:
-        event = self._event(pb.RESOURCE_TYPE_STEP_RUN, pb.RESOURCE_EVENT_TYPE_STREAM, text, retry_count=attempt - 1)
+    def chunk(self, text: str, task_id: str, attempt: int, index: int | None) -> None:
+        event = self._event(
+            pb.RESOURCE_TYPE_STEP_RUN, pb.RESOURCE_EVENT_TYPE_STREAM, text, task_id, retry_count=attempt - 1
+        )
         if index is not None:
             event.event_index = index
         self.put(event)
 
-    def ended(self, ended: Ended) -> None:
-        event = self._event(pb.RESOURCE_TYPE_WORKFLOW_RUN, _RUN_EVENTS[ended.status], ended.error or "")
+    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
+        del steps
+        event = self._event(pb.RESOURCE_TYPE_WORKFLOW_RUN, _RUN_EVENTS[ended.status], ended.error or "", ended.task_id)
         event.hangup = True
         self.put(event)
         self.put(None)
@@ -85,15 +97,16 @@ class _Follower:
         resource: pb.ResourceType.ValueType,
         event_type: pb.ResourceEventType.ValueType,
         payload: str,
+        resource_id: str,
         *,
         task_retries: int | None = None,
         retry_count: int | None = None,
     ) -> pb.WorkflowEvent:
         return pb.WorkflowEvent(
-            workflow_run_id=self.task_id,
+            workflow_run_id=self.run_id,
             resource_type=resource,
             event_type=event_type,
-            resource_id=self.task_id,
+            resource_id=resource_id,
             event_timestamp=hatchet_time(int(self._clock.now() * 1_000_000)),
             event_payload=payload,
             task_retries=task_retries,
@@ -162,7 +175,8 @@ class RunEvents:
             raise NotFound("task_run_external_id", f"no running task {task_id}")
         index = request.event_index if request.HasField("event_index") else None
         text = request.message.decode("utf-8", "replace")
-        for follower in self._audience.followers(task_id):
-            if isinstance(follower, _Follower):
-                follower.chunk(text, attempt.attempt, index)
+        for followed in dict.fromkeys((task_id, attempt.workflow_run_id)):
+            for follower in self._audience.followers(followed):
+                if isinstance(follower, _Follower):
+                    follower.chunk(text, task_id, attempt.attempt, index)
         return events_pb2.PutStreamEventResponse()

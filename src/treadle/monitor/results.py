@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.model.errors import Exhausted
 from treadle.model.ids import canonical_id
 from treadle.model.states import RunStatus
+from treadle.monitor.steps import WITH_OUTPUT, fitting, named_outputs, too_large_here
+from treadle.storage.read import first_error
 from treadle.wire.convert import TREADLE_STATUS, hatchet_time
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
 from treadle.wire.gen.treadle.v1 import runs_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from typing import Any
 
     from treadle.engine.ports import Ended
     from treadle.monitor.audience import RunAudience
+    from treadle.monitor.steps import Step
     from treadle.runtime.clock import Clock
+    from treadle.storage.read import RunRow
     from treadle.wire.serving import Caller, Handlers, Stream
 
 MAX_AWAITED = 200_000
@@ -27,15 +31,27 @@ MAX_AWAITED = 200_000
 MAX_RESULT = 3 * 1024 * 1024
 """Results above this many bytes are left out of stream messages, which must stay below 4 MiB."""
 
+MAX_ERROR = 256 * 1024
+"""So much of what went wrong is told a second time, for a workflow run as a whole."""
+
 _MESSAGE_BYTES = 3 * 1024 * 1024
+
+
+class _End(NamedTuple):
+    """A run that has ended; a workflow run, with its tasks."""
+
+    ended: Ended
+    steps: Sequence[Step]
 
 
 class _Ends:
     """What one stream waits for, and what it has to send. Each run asked for is answered once."""
 
+    wants_steps = True
+
     def __init__(self) -> None:
         self.awaited: set[str] = set()
-        self.ready: list[Ended] = []
+        self.ready: list[_End] = []
         self.missing: list[str] = []
         self.filled = asyncio.Event()
         self.closed = False
@@ -45,9 +61,9 @@ class _Ends:
             raise Exhausted("run_ids", f"one stream waits for at most {MAX_AWAITED} runs; open another")
         self.awaited.update(ids)
 
-    def ended(self, ended: Ended) -> None:
+    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
         self.awaited.discard(ended.task_id)
-        self.ready.append(ended)
+        self.ready.append(_End(ended, steps))
         self.filled.set()
 
     def unknown(self, task_id: str) -> None:
@@ -104,19 +120,15 @@ class Results:
             )
             size = 0
             for entry in ready:
-                size += len(entry.output or b"") + len(entry.error or "") + 128
+                result = _run_result(entry)
+                size += len(result.output) + len(result.error) + 128
+                if entry.steps:
+                    size += result.ByteSize()
                 if size > _MESSAGE_BYTES and response.results:
                     await stream.write(response)
                     response = runs_pb2.AwaitResponse()
                     size = 0
-                response.results.append(
-                    runs_pb2.RunResult(
-                        run_id=entry.task_id,
-                        status=TREADLE_STATUS[entry.status],
-                        output=entry.output or b"",
-                        error=entry.error or "",
-                    )
-                )
+                response.results.append(result)
             if response.results:
                 await stream.write(response)
 
@@ -142,10 +154,10 @@ class Results:
             for entry in ready:
                 await stream.write(
                     pb.WorkflowRunEvent(
-                        workflow_run_id=entry.task_id,
+                        workflow_run_id=entry.ended.task_id,
                         event_type=pb.WORKFLOW_RUN_EVENT_TYPE_FINISHED,
                         event_timestamp=hatchet_time(int(self._clock.now() * 1_000_000)),
-                        results=[_step_result(entry)],
+                        results=_step_results(entry),
                     )
                 )
 
@@ -177,16 +189,57 @@ class Results:
             self._audience.stop_waiting(caller.tenant_id, list(ends.awaited), ends)
 
 
-def _step_result(entry: Ended) -> pb.StepRunResult:
-    result = pb.StepRunResult(
-        task_run_external_id=entry.task_id, task_name=entry.kind.definition.readable_id, job_run_id=entry.task_id
+def _run_result(entry: _End) -> runs_pb2.RunResult:
+    ended, steps = entry
+    result = runs_pb2.RunResult(
+        run_id=ended.task_id,
+        status=TREADLE_STATUS[ended.status],
+        output=ended.output or b"",
+        error=ended.error or "",
     )
-    if entry.status is RunStatus.COMPLETED:
+    if steps:
+        result.tasks.extend(task_results(fitting(steps, MAX_RESULT)))
+        # The outputs stand in the tasks already: once more, together, only where there is room.
+        if 2 * result.ByteSize() <= MAX_RESULT:
+            result.output = named_outputs(steps)
+        if ended.status is RunStatus.FAILED:
+            result.error = (first_error(step.row for step in steps) or "")[:MAX_ERROR]
+    return result
+
+
+def task_results(steps: Sequence[Step]) -> list[runs_pb2.TaskResult]:
+    """The tasks of a workflow run that have come to be."""
+    return [
+        runs_pb2.TaskResult(
+            name=name,
+            task_id=row.id,
+            status=TREADLE_STATUS[row.status],
+            output=row.output or b"",
+            error=row.error or "",
+            attempt=row.attempt,
+        )
+        for name, row in steps
+    ]
+
+
+def _step_results(entry: _End) -> list[pb.StepRunResult]:
+    """One result per task, together below the size of a message."""
+    ended, steps = entry
+    if steps:
+        return [_step_result(row.id, name, row) for name, row in fitting(steps, MAX_RESULT)]
+    return [_step_result(ended.task_id, ended.kind.definition.readable_id, ended)]
+
+
+def _step_result(task_id: str, name: str, entry: Ended | RunRow) -> pb.StepRunResult:
+    result = pb.StepRunResult(task_run_external_id=task_id, task_name=name, job_run_id=task_id)
+    if entry.status in WITH_OUTPUT:
         output = entry.output or b""
         if len(output) > MAX_RESULT:
-            result.error = f"the output of {len(output)} bytes is too large for this stream; fetch the run instead"
+            result.error = too_large_here(output)
         elif output:
             result.output = output.decode()
+        elif entry.error:
+            result.error = entry.error
     elif entry.status is RunStatus.CANCELLED:
         # Set but empty, unless the engine has something to say: that is how the SDKs tell it from a failure.
         result.error = entry.error or ""

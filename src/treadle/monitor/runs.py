@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from treadle.model.errors import InvalidInput, NotFound
 from treadle.model.ids import canonical_id
 from treadle.model.states import TERMINAL
+from treadle.monitor.results import task_results
+from treadle.monitor.steps import Step, WholeRun, fitting, named_outputs, whole_run
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
+from treadle.storage.find import find_runs
 from treadle.wire.convert import HATCHET_STATUS, TREADLE_STATUS, datetime_of, statuses_of, time_us, treadle_time, us_of
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as pb
 from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
@@ -26,6 +29,8 @@ MAX_LISTED = 1000
 DEFAULT_LISTED = 50
 MAX_EVENTS = 1000
 MAX_LOGS = 1000
+MAX_PAYLOADS = 3 * 1024 * 1024
+"""So many bytes of payloads a workflow run is shown with, in messages that must stay below 4 MiB."""
 
 
 class Runs:
@@ -52,52 +57,56 @@ class Runs:
 
     async def get_run_details(self, request: pb.GetRunDetailsRequest, caller: Caller) -> pb.GetRunDetailsResponse:
         """One run, in the words of the Hatchet contract."""
-        task_id = checked_id(request.external_id, "external_id")
         async with self._database.connection() as conn:
-            run, payloads = await self._one(conn, caller, task_id, "external_id")
-            kind = self._catalog.kind(run.version, run.step)
-        detail = pb.TaskRunDetail(
-            external_id=task_id, status=HATCHET_STATUS[run.status], readable_id=kind.definition.readable_id
-        )
-        if payloads.error is not None:
-            detail.error = payloads.error
-        if payloads.output is not None:
-            detail.output = payloads.output
+            whole = await self._one(conn, caller, request.external_id, "external_id")
+        run = whole.row
+        if whole.is_workflow:
+            tasks = fitting(whole.steps, MAX_PAYLOADS - len(run.input or b""))
+        else:
+            tasks = [Step(whole.kind.definition.readable_id, run)]
         return pb.GetRunDetailsResponse(
-            input=payloads.input,
+            input=run.input or b"{}",
             status=HATCHET_STATUS[run.status],
-            task_runs={kind.definition.readable_id: detail},
+            task_runs={name: _task_detail(name, row) for name, row in tasks},
             done=run.status in TERMINAL,
             additional_metadata=(run.metadata or "{}").encode(),
         )
 
     async def get(self, request: runs_pb2.GetRunRequest, caller: Caller) -> runs_pb2.RunDetail:
-        """One run with payloads, history and logs."""
-        task_id = checked_id(request.id, "id")
+        """One run with payloads, history and logs; a workflow run with those of its tasks."""
         async with self._database.connection() as conn:
-            run, payloads = await self._one(conn, caller, task_id, "id")
+            whole = await self._one(conn, caller, request.id, "id")
+            run = whole.row
+            names = {step.row.id: step.name for step in whole.steps}
+            ids = [run.id, *names]
             until = (run.finished_at or moment(self._clock.now())) + timedelta(seconds=1)
             events = await rows.run_events(
-                conn, tenant_id=caller.tenant_id, id=task_id, since=run.created_at, until=until, limit=MAX_EVENTS
+                conn, tenant_id=caller.tenant_id, ids=ids, since=run.created_at, until=until, limit=MAX_EVENTS
             )
-            logs = await rows.run_logs(conn, tenant_id=caller.tenant_id, id=task_id, limit=MAX_LOGS)
+            logs = await rows.run_logs(conn, tenant_id=caller.tenant_id, ids=ids, limit=MAX_LOGS)
+        output = run.output or b""
+        if whole.is_workflow and run.status in TERMINAL:
+            output = named_outputs(whole.steps)
+            output = output if len(output) <= MAX_PAYLOADS // 4 else b""
+        tasks = fitting(whole.steps, MAX_PAYLOADS - len(run.input or b"") - len(output)) if whole.is_workflow else ()
         return runs_pb2.RunDetail(
             run=self._summary(run),
-            input=payloads.input,
-            output=payloads.output or b"",
-            error=payloads.error or "",
+            input=run.input or b"{}",
+            output=output,
+            error=run.error or "",
             events=[
                 runs_pb2.RunEvent(
                     at=treadle_time(us_of(event.at)),
                     kind=event.kind.name,
                     attempt=event.attempt,
                     detail=event.detail or "",
+                    task=names.get(event.task_id, ""),
                 )
                 for event in events
             ],
             logs=[
                 worker_pb2.LogLine(
-                    task_id=task_id,
+                    task_id=line.task_id,
                     attempt=line.attempt,
                     at_us=us_of(line.at),
                     level=line.level,
@@ -106,6 +115,7 @@ class Runs:
                 )
                 for line in logs
             ],
+            tasks=task_results(tasks),
         )
 
     async def list(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> runs_pb2.ListRunsResponse:
@@ -129,25 +139,25 @@ class Runs:
             before=before,
         )
         async with self._database.connection() as conn:
-            ids = await rows.find_runs(conn, tenant_id=caller.tenant_id, wanted=wanted, limit=limit)
+            ids = await find_runs(conn, tenant_id=caller.tenant_id, wanted=wanted, limit=limit)
             found = await rows.run_rows(conn, tenant_id=caller.tenant_id, ids=ids)
             await self._catalog.load_versions(conn, (run.version for run in found))
         return runs_pb2.ListRunsResponse(
             runs=[self._summary(run) for run in found], next_before=ids[-1] if len(ids) == limit else ""
         )
 
-    async def _one(self, conn: Conn, caller: Caller, task_id: str, field: str) -> tuple[RunRow, rows.Payloads]:
-        found = await rows.run_rows(conn, tenant_id=caller.tenant_id, ids=[task_id])
-        payloads = await rows.payloads(conn, tenant_id=caller.tenant_id, id=task_id)
-        if not found or payloads is None:
-            raise NotFound(field, f"no run {task_id}")
-        await self._catalog.load_versions(conn, [found[0].version])
-        return found[0], payloads
+    async def _one(self, conn: Conn, caller: Caller, text: str, field: str) -> WholeRun:
+        id_ = checked_id(text, field)
+        whole = await whole_run(conn, self._catalog, tenant_id=caller.tenant_id, id=id_)
+        if whole is None:
+            raise NotFound(field, f"no run {id_}")
+        return whole
 
     def _summary(self, run: RunRow) -> runs_pb2.RunSummary:
+        kind = self._catalog.kind(run.version, run.step)
         summary = runs_pb2.RunSummary(
             id=run.id,
-            task=self._catalog.kind(run.version, run.step).workflow_name,
+            task=kind.workflow_name,
             status=TREADLE_STATUS[run.status],
             attempt=run.attempt,
             retries_used=run.retries_used,
@@ -157,9 +167,20 @@ class Runs:
             parent_id=run.parent_id or "",
             metadata=run.metadata or "",
             error=(run.error or "").partition("\n")[0],
+            run_id=run.run_id or "",
+            step=kind.definition.readable_id if run.run_id else "",
         )
         if run.started_at is not None:
             summary.started_at.CopyFrom(treadle_time(us_of(run.started_at)))
         if run.finished_at is not None:
             summary.finished_at.CopyFrom(treadle_time(us_of(run.finished_at)))
         return summary
+
+
+def _task_detail(name: str, row: RunRow) -> pb.TaskRunDetail:
+    detail = pb.TaskRunDetail(external_id=row.id, status=HATCHET_STATUS[row.status], readable_id=name)
+    if row.error is not None:
+        detail.error = row.error
+    if row.output is not None:
+        detail.output = row.output
+    return detail

@@ -18,6 +18,7 @@ from treadle.dispatcher.workers import Workers
 from treadle.engine.catalog import Catalog
 from treadle.engine.inbox import Inbox
 from treadle.engine.running import RunningView
+from treadle.intake.events import Events
 from treadle.intake.select import Selections
 from treadle.intake.trigger import Triggers
 from treadle.intake.workflows import Workflows
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from treadle.server.settings import Settings
     from treadle.server.tokens import Gate
     from treadle.storage.database import Database
-    from treadle.wire.serving import Handlers
+    from treadle.wire.serving import Handlers, Served
 
 # What a payload may take of a message: the rest is for names, metadata and framing.
 _MESSAGE_OVERHEAD = 16 * 1024
@@ -127,6 +128,7 @@ class Parts:
             liveness=self.liveness,
             clock=clock,
             lost_after=settings.worker_lost_after,
+            max_message_bytes=settings.max_message_bytes,
         )
         self._sessions = Sessions(
             inbox=router,
@@ -151,7 +153,7 @@ class Parts:
         )
         self.liveness.elsewhere = self._links.serve_worker
         selections = Selections(inbox=router, database=database)
-        by_role = {
+        by_role: dict[str, tuple[Served, ...]] = {
             "intake": (
                 Workflows(database=database, catalog=self.catalog, clock=clock),
                 Triggers(
@@ -163,6 +165,7 @@ class Parts:
                     alive=self.holds,
                 ),
                 selections,
+                Events(inbox=router, max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD),
             ),
             "dispatcher": (
                 Workers(database=database, liveness=self.liveness, listeners=self._listeners, clock=clock),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.model.ids import id_at
-from treadle.model.states import TERMINAL, EventKind, RunStatus
+from treadle.model.ids import id_at, step_id
+from treadle.model.states import EventKind, RunStatus
 from treadle.storage.load import statements
 from treadle.storage.rows import text_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -23,7 +24,11 @@ _SQL = statements("read")
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs are meant: those that match every part that is given. Metadata pairs are alternatives."""
+    """Which runs are meant: those that match every part that is given.
+
+    Metadata pairs are alternatives, unless `all_metadata`. With `tasks`, the tasks of workflow runs are meant instead of
+    the workflow runs.
+    """
 
     statuses: Collection[RunStatus] = ()
     since: datetime | None = None
@@ -31,12 +36,15 @@ class RunFilter:
     workflow_ids: Sequence[str] = ()
     names: Sequence[str] = ()
     metadata: Sequence[tuple[str, str]] = ()
+    all_metadata: bool = False
     parent_id: str | None = None
+    worker_id: str | None = None
     before: str | None = None
+    tasks: bool = False
 
 
 class RunRow(NamedTuple):
-    """One run at this moment."""
+    """One run, or one task of a workflow run, at this moment."""
 
     id: str
     version: int
@@ -52,14 +60,10 @@ class RunRow(NamedTuple):
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None
-
-
-class Payloads(NamedTuple):
-    """Input, output and error of a run."""
-
-    input: bytes
+    run_id: str | None
+    # Only when they were asked for.
+    input: bytes | None
     output: bytes | None
-    error: str | None
 
 
 class EndedRow(NamedTuple):
@@ -71,6 +75,7 @@ class EndedRow(NamedTuple):
     status: RunStatus | None
     output: bytes | None
     error: str | None
+    run_id: str | None
 
 
 class EventRow(NamedTuple):
@@ -78,6 +83,7 @@ class EventRow(NamedTuple):
 
     at: datetime
     kind: EventKind
+    task_id: str
     attempt: int
     detail: str | None
 
@@ -85,6 +91,7 @@ class EventRow(NamedTuple):
 class LogRow(NamedTuple):
     """A line that a run wrote."""
 
+    task_id: str
     attempt: int
     at: datetime
     level: str
@@ -92,65 +99,109 @@ class LogRow(NamedTuple):
     metadata: str | None
 
 
-async def find_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
-    """Ids of runs by filter, newest first. Runs are looked for where those with the statuses are, and nowhere else."""
-    if wanted.statuses and TERMINAL.issuperset(wanted.statuses):
-        return await find_ended_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=limit)
-    if wanted.statuses and TERMINAL.isdisjoint(wanted.statuses):
-        return await find_active_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=limit)
+class ActiveRow(NamedTuple):
+    """A place where a run that has not ended waits or runs; of a workflow run, the place of one of its tasks."""
+
+    task_id: str
+    run_id: str
+    status: RunStatus
+    version: int
+    of_workflow: bool
+
+
+class BegunRow(NamedTuple):
+    """A task of a workflow run that runs or has ended."""
+
+    id: str
+    status: RunStatus
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+
+
+async def find_any_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
+    """Ids of runs by filter, newest first, whatever their statuses; storage/find.py minds those."""
     t = _terms(wanted)
     rows = await conn.fetch(
-        _SQL["find_runs"],
+        _SQL["find_any_runs"],
         tenant_id,
         t.since,
         t.until,
-        t.statuses,
+        wanted.worker_id,
         t.workflows,
         t.names,
         t.keys,
         t.values,
-        t.parent,
+        wanted.parent_id,
         limit,
+        wanted.tasks,
+        wanted.all_metadata,
     )
     return [str(row[0]) for row in rows]
 
 
 async def find_ended_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
-    """As `find_runs`, for statuses of runs that have ended."""
+    """As `find_any_runs`, for runs that have ended with one of the statuses."""
     t = _terms(wanted)
     rows = await conn.fetch(
         _SQL["find_ended_runs"],
         tenant_id,
         t.since,
         t.until,
-        t.statuses,
+        wanted.worker_id,
         t.workflows,
         t.names,
         t.keys,
         t.values,
-        t.parent,
+        wanted.parent_id,
         limit,
+        wanted.tasks,
+        wanted.all_metadata,
+        t.statuses,
     )
     return [str(row[0]) for row in rows]
 
 
-async def find_active_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
-    """As `find_runs`, for statuses of runs that have not ended."""
+async def find_active(
+    conn: Conn,
+    *,
+    tenant_id: int,
+    wanted: RunFilter,
+    since: str | None,
+    before: str | None,
+    queue_ids: Sequence[int],
+    limit: int | None,
+) -> list[ActiveRow]:
+    """Where runs wait or run that have not ended, the newest tasks first.
+
+    Args:
+        conn: a connection.
+        tenant_id: whose.
+        wanted: which runs; of the statuses, those of runs of one task.
+        since: the lowest id of a task.
+        before: all ids of tasks are below it.
+        queue_ids: queues to look into for tasks of workflow runs although no queued runs are wanted.
+        limit: most rows; None for all.
+    """
     t = _terms(wanted)
     rows = await conn.fetch(
-        _SQL["find_active_runs"],
+        _SQL["find_active"],
         tenant_id,
-        t.since,
-        t.until,
-        t.statuses,
+        since,
+        before,
+        wanted.worker_id,
         t.workflows,
         t.names,
         t.keys,
         t.values,
-        t.parent,
+        wanted.parent_id,
         limit,
+        wanted.tasks,
+        wanted.all_metadata,
+        t.statuses,
+        queue_ids,
     )
-    return [str(row[0]) for row in rows]
+    return [ActiveRow(str(row[0]), str(row[1]), RunStatus(row[2]), row[3], row[4]) for row in rows]
 
 
 class _Terms(NamedTuple):
@@ -163,25 +214,51 @@ class _Terms(NamedTuple):
     names: list[str]
     keys: list[str]
     values: list[str]
-    parent: str | None
 
 
 def _terms(wanted: RunFilter) -> _Terms:
     return _Terms(
-        None if wanted.since is None else id_at(wanted.since.timestamp()),
-        wanted.before or (None if wanted.until is None else id_at(wanted.until.timestamp())),
+        first_id(wanted),
+        end_id(wanted),
         [int(status) for status in wanted.statuses],
         list(wanted.workflow_ids),
         list(wanted.names),
         [key for key, _ in wanted.metadata],
         [value for _, value in wanted.metadata],
-        wanted.parent_id,
     )
 
 
+def first_id(wanted: RunFilter) -> str | None:
+    """The lowest id that a filter's time allows."""
+    return None if wanted.since is None else id_at(wanted.since.timestamp())
+
+
+def end_id(wanted: RunFilter) -> str | None:
+    """The id below which a filter's time, or its page, allows any."""
+    return wanted.before or (None if wanted.until is None else id_at(wanted.until.timestamp()))
+
+
+async def workflow_queues(conn: Conn, *, tenant_id: int) -> list[int]:
+    """The queues in which tasks of a tenant's workflow runs wait."""
+    return [row[0] for row in await conn.fetch(_SQL["workflow_queues"], tenant_id)]
+
+
 async def run_rows(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[RunRow]:
-    """What is known of runs, newest first; unknown ids are left out."""
-    return [_run(row) for row in await conn.fetch(_SQL["run_rows"], tenant_id, ids)]
+    """What is known of runs and tasks, newest first; unknown ids are left out."""
+    found = await bare_rows(conn, tenant_id=tenant_id, ids=ids)
+    workflow_runs = {run.id: run.version for run in found if run.step < 0}
+    if not workflow_runs:
+        return found
+    begun = await steps_begun(conn, tenant_id=tenant_id, runs=workflow_runs)
+    return [with_steps(run, begun.get(run.id, ())) if run.step < 0 else run for run in found]
+
+
+async def bare_rows(conn: Conn, *, tenant_id: int, ids: Sequence[str], payloads: bool = False) -> list[RunRow]:
+    """As `run_rows`, for those who look at the tasks of workflow runs themselves, and with payloads if they like.
+
+    A workflow run that has not ended seems to be queued.
+    """
+    return [_run(row) for row in await conn.fetch(_SQL["run_rows"], tenant_id, ids, payloads)]
 
 
 def _run(row: asyncpg.Record) -> RunRow:
@@ -205,39 +282,70 @@ def _run(row: asyncpg.Record) -> RunRow:
         None if waiting else row[f"{prefix}_started"],
         row["finished_at"],
         row["error"],
+        text_or_none(row["run_id"]),
+        row["input"],
+        row["output"],
     )
 
 
-async def payloads(conn: Conn, *, tenant_id: int, id: str) -> Payloads | None:  # noqa: A002 - the column's name
-    """Input, output and error of a run; None when it is unknown."""
-    row = await conn.fetchrow(_SQL["payloads"], tenant_id, id)
-    return None if row is None else Payloads(row[0], row[1], row[2])
+async def steps_begun(conn: Conn, *, tenant_id: int, runs: dict[str, int]) -> dict[str, list[BegunRow]]:
+    """The tasks that run or have ended, of workflow runs given with their versions."""
+    sizes = {row[0]: row[1] for row in await conn.fetch(_SQL["version_sizes"], sorted(set(runs.values())))}
+    run_of = {step_id(run, step): run for run, version in runs.items() for step in range(sizes.get(version, 0))}
+    found: dict[str, list[BegunRow]] = {}
+    for row in await conn.fetch(_SQL["steps_begun"], tenant_id, list(run_of)):
+        task_id = str(row[0])
+        found.setdefault(run_of[task_id], []).append(BegunRow(task_id, RunStatus(row[1]), row[2], row[3], row[4]))
+    return found
+
+
+def with_steps(run: RunRow, steps: Collection[BegunRow] | Collection[RunRow]) -> RunRow:
+    """A workflow run as its tasks show it: running once one of them runs or has ended, failed as the first that did."""
+    begun = [step for step in steps if step.status is not RunStatus.QUEUED]
+    started = [step.started_at for step in begun if step.started_at is not None]
+    return run._replace(
+        status=RunStatus.RUNNING if begun and run.status is RunStatus.QUEUED else run.status,
+        started_at=min(started, default=None),
+        error=first_error(begun) if run.status is RunStatus.FAILED else run.error,
+    )
+
+
+def first_error(steps: Iterable[BegunRow | RunRow]) -> str | None:
+    """What went wrong in the task that failed first."""
+    failed = [
+        (step.finished_at, step.error)
+        for step in steps
+        if step.status is RunStatus.FAILED and step.finished_at is not None
+    ]
+    return min(failed, key=itemgetter(0))[1] if failed else None
 
 
 async def ended_runs(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[EndedRow]:
     """The runs that exist, with the results of those that have ended."""
     rows = await conn.fetch(_SQL["ended_runs"], tenant_id, ids)
     return [
-        EndedRow(str(row[0]), row[1], row[2], None if row[3] is None else RunStatus(row[3]), row[4], row[5])
+        EndedRow(
+            str(row[0]),
+            row[1],
+            row[2],
+            None if row[3] is None else RunStatus(row[3]),
+            row[4],
+            row[5],
+            text_or_none(row[6]),
+        )
         for row in rows
     ]
 
 
 async def run_events(
-    conn: Conn,
-    *,
-    tenant_id: int,
-    id: str,  # noqa: A002 - the column's name
-    since: datetime,
-    until: datetime,
-    limit: int,
+    conn: Conn, *, tenant_id: int, ids: Sequence[str], since: datetime, until: datetime, limit: int
 ) -> list[EventRow]:
-    """The history of one run between two times."""
-    rows = await conn.fetch(_SQL["run_events"], tenant_id, id, since, until, limit)
-    return [EventRow(row[0], EventKind(row[1]), row[2], row[3]) for row in rows]
+    """The history of some runs between two times."""
+    rows = await conn.fetch(_SQL["run_events"], tenant_id, ids, since, until, limit)
+    return [EventRow(row[0], EventKind(row[1]), str(row[2]), row[3], row[4]) for row in rows]
 
 
-async def run_logs(conn: Conn, *, tenant_id: int, id: str, limit: int) -> list[LogRow]:  # noqa: A002 - the column's name
-    """The first lines that a run wrote."""
-    rows = await conn.fetch(_SQL["run_logs"], tenant_id, id, limit)
-    return [LogRow(*row) for row in rows]
+async def run_logs(conn: Conn, *, tenant_id: int, ids: Sequence[str], limit: int) -> list[LogRow]:
+    """The first lines that some runs wrote."""
+    rows = await conn.fetch(_SQL["run_logs"], tenant_id, ids, limit)
+    return [LogRow(str(row[0]), *tuple(row)[1:]) for row in rows]

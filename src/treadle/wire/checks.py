@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 MAX_KEY = 1024
 """Longest key of an event, rate limit or label: the database indexes them."""
-MAX_EXPRESSION = 8192
+MAX_EXPRESSION = 4000
+"""Longest expression: parsers of them recurse."""
 
 
 def check_range(value: int, field: str, first: int, last: int) -> int:
@@ -30,6 +31,15 @@ def check_key(text: str, field: str, max_length: int = MAX_KEY) -> str:
         raise InvalidInput(field, "is empty")
     if len(text) > max_length:
         raise InvalidInput(field, f"is {len(text)} characters long; at most {max_length} are allowed")
+    return text
+
+
+def check_text(text: str, field: str, max_length: int) -> str:
+    """Return a free text that may be missing, but not hold what the database cannot keep."""
+    if len(text) > max_length:
+        raise InvalidInput(field, f"is {len(text)} characters long; at most {max_length} are allowed")
+    if "\0" in text:
+        raise InvalidInput(field, "holds the NUL character, which cannot be stored")
     return text
 
 

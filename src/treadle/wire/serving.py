@@ -48,3 +48,11 @@ BidiStream: TypeAlias = Callable[[AsyncIterator[Any], Caller, Stream], Awaitable
 Handler: TypeAlias = Unary | ServerStream | BidiStream
 Handlers: TypeAlias = dict[str, Handler]
 """Handlers by path, e.g. "/Dispatcher/Register"."""
+
+
+class Served(Protocol):
+    """A part of the engine that serves methods."""
+
+    def handlers(self) -> Handlers:
+        """What it serves."""
+        ...

@@ -14,6 +14,7 @@ from treadle.model.errors import (
     Unavailable,
     Unsupported,
 )
+from treadle.wire.gen.treadle.v1 import runs_pb2
 
 _CODES: dict[type[TreadleError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -36,6 +37,12 @@ def code_number(error: TreadleError) -> int:
     """The number of that status, as ``treadle.v1.Problem`` carries it."""
     number: int = status_of(error).value[0]
     return number
+
+
+def problem_of(error: BaseException) -> runs_pb2.Problem:
+    """What is told of an item that failed alone."""
+    problem = error if isinstance(error, TreadleError) else Unavailable("engine", str(error))
+    return runs_pb2.Problem(code=code_number(problem), field=problem.field, message=problem.message)
 
 
 def error_of(code: int, field: str, message: str) -> TreadleError:

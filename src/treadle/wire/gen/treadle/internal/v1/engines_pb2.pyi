@@ -350,20 +350,86 @@ class Runs(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IDS_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    children: _builtins.bool
+    """cancel: also what these runs have spawned, and so on"""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         ids: _abc.Iterable[_builtins.str] | None = ...,
+        children: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "ids", b"ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Runs: _TypeAlias = Runs  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    payload: _builtins.bytes
+    metadata: _builtins.str
+    scope: _builtins.str
+    priority: _builtins.int
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        payload: _builtins.bytes = ...,
+        metadata: _builtins.str | None = ...,
+        scope: _builtins.str | None = ...,
+        priority: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_priority", b"_priority", "_scope", b"_scope", "metadata", b"metadata", "priority", b"priority", "scope", b"scope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_metadata", b"_metadata", "_priority", b"_priority", "_scope", b"_scope", "key", b"key", "metadata", b"metadata", "payload", b"payload", "priority", b"priority", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__metadata: _TypeAlias = _typing.Literal["metadata"]  # noqa: Y015
+    _WhichOneofArgType__metadata: _TypeAlias = _typing.Literal["_metadata", b"_metadata"]  # noqa: Y015
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType__scope: _TypeAlias = _typing.Literal["scope"]  # noqa: Y015
+    _WhichOneofArgType__scope: _TypeAlias = _typing.Literal["_scope", b"_scope"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata) -> _WhichOneofReturnType__metadata | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scope) -> _WhichOneofReturnType__scope | None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class Push(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Push: _TypeAlias = Push  # noqa: Y015
 
 @_typing.final
 class Refresh(_message.Message):
@@ -403,6 +469,7 @@ class Request(_message.Message):
     LOST_FIELD_NUMBER: _builtins.int
     REDELIVER_FIELD_NUMBER: _builtins.int
     WATCH_FIELD_NUMBER: _builtins.int
+    PUSH_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """0 when no answer is wanted"""
     tenant_id: _builtins.int
@@ -428,6 +495,8 @@ class Request(_message.Message):
     def watch(self) -> Global___Runs:
         """tell when these end"""
 
+    @_builtins.property
+    def push(self) -> Global___Push: ...
     def __init__(
         self,
         *,
@@ -443,12 +512,13 @@ class Request(_message.Message):
         lost: _builtins.str = ...,
         redeliver: Global___Redeliver | None = ...,
         watch: Global___Runs | None = ...,
+        push: Global___Push | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "watch", b"watch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "push", b"push", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "number", b"number", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "tenant_id", b"tenant_id", "watch", b"watch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "changed", b"changed", "joined", b"joined", "lost", b"lost", "number", b"number", "push", b"push", "redeliver", b"redeliver", "refresh", b"refresh", "release", b"release", "replay", b"replay", "report", b"report", "request", b"request", "tenant_id", b"tenant_id", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["report", "cancel", "replay", "refresh", "release", "joined", "changed", "lost", "redeliver", "watch"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["report", "cancel", "replay", "refresh", "release", "joined", "changed", "lost", "redeliver", "watch", "push"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
@@ -480,6 +550,37 @@ class Stale(_message.Message):
 Global___Stale: _TypeAlias = Stale  # noqa: Y015
 
 @_typing.final
+class Outcome(_message.Message):
+    """What became of one event: its id, or what was wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    code: _builtins.int
+    """gRPC status number; 0 when it went well"""
+    field: _builtins.str
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        code: _builtins.int = ...,
+        field: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field", b"field", "id", b"id", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
 class Answer(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -491,6 +592,7 @@ class Answer(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     FIELD_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     until: _builtins.float
     code: _builtins.int
@@ -503,6 +605,10 @@ class Answer(_message.Message):
     def stale(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stale]: ...
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
+        """of events, in their order"""
+
     def __init__(
         self,
         *,
@@ -514,10 +620,11 @@ class Answer(_message.Message):
         code: _builtins.int = ...,
         field: _builtins.str = ...,
         message: _builtins.str = ...,
+        outcomes: _abc.Iterable[Global___Outcome] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field", b"field", "ids", b"ids", "message", b"message", "number", b"number", "settled", b"settled", "stale", b"stale", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "field", b"field", "ids", b"ids", "message", b"message", "number", b"number", "outcomes", b"outcomes", "settled", b"settled", "stale", b"stale", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,6 +633,46 @@ Global___Answer: _TypeAlias = Answer  # noqa: Y015
 @_typing.final
 class Delivery(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ErrorsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     TASK_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
@@ -539,6 +686,10 @@ class Delivery(_message.Message):
     CHILD_INDEX_FIELD_NUMBER: _builtins.int
     CHILD_KEY_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    TRIGGERS_FIELD_NUMBER: _builtins.int
+    PARENTS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     attempt: _builtins.int
     version: _builtins.int
@@ -551,6 +702,12 @@ class Delivery(_message.Message):
     child_index: _builtins.int
     child_key: _builtins.str
     created_at: _builtins.float
+    run_id: _builtins.str
+    triggers: _builtins.str
+    @_builtins.property
+    def parents(self) -> _containers.ScalarMap[_builtins.str, _builtins.bytes]: ...
+    @_builtins.property
+    def errors(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
         self,
         *,
@@ -566,10 +723,14 @@ class Delivery(_message.Message):
         child_index: _builtins.int | None = ...,
         child_key: _builtins.str | None = ...,
         created_at: _builtins.float = ...,
+        run_id: _builtins.str | None = ...,
+        triggers: _builtins.str | None = ...,
+        parents: _abc.Mapping[_builtins.str, _builtins.bytes] | None = ...,
+        errors: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_child_index", b"_child_index", "_child_key", b"_child_key", "_metadata", b"_metadata", "_parent_id", b"_parent_id", "child_index", b"child_index", "child_key", b"child_key", "metadata", b"metadata", "parent_id", b"parent_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_child_index", b"_child_index", "_child_key", b"_child_key", "_metadata", b"_metadata", "_parent_id", b"_parent_id", "_run_id", b"_run_id", "_triggers", b"_triggers", "child_index", b"child_index", "child_key", b"child_key", "metadata", b"metadata", "parent_id", b"parent_id", "run_id", b"run_id", "triggers", b"triggers"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child_index", b"_child_index", "_child_key", b"_child_key", "_metadata", b"_metadata", "_parent_id", b"_parent_id", "attempt", b"attempt", "child_index", b"child_index", "child_key", b"child_key", "created_at", b"created_at", "input", b"input", "metadata", b"metadata", "parent_id", b"parent_id", "priority", b"priority", "retries_used", b"retries_used", "step", b"step", "task_id", b"task_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_child_index", b"_child_index", "_child_key", b"_child_key", "_metadata", b"_metadata", "_parent_id", b"_parent_id", "_run_id", b"_run_id", "_triggers", b"_triggers", "attempt", b"attempt", "child_index", b"child_index", "child_key", b"child_key", "created_at", b"created_at", "errors", b"errors", "input", b"input", "metadata", b"metadata", "parent_id", b"parent_id", "parents", b"parents", "priority", b"priority", "retries_used", b"retries_used", "run_id", b"run_id", "step", b"step", "task_id", b"task_id", "triggers", b"triggers", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__child_index: _TypeAlias = _typing.Literal["child_index"]  # noqa: Y015
     _WhichOneofArgType__child_index: _TypeAlias = _typing.Literal["_child_index", b"_child_index"]  # noqa: Y015
@@ -579,6 +740,10 @@ class Delivery(_message.Message):
     _WhichOneofArgType__metadata: _TypeAlias = _typing.Literal["_metadata", b"_metadata"]  # noqa: Y015
     _WhichOneofReturnType__parent_id: _TypeAlias = _typing.Literal["parent_id"]  # noqa: Y015
     _WhichOneofArgType__parent_id: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id"]  # noqa: Y015
+    _WhichOneofReturnType__run_id: _TypeAlias = _typing.Literal["run_id"]  # noqa: Y015
+    _WhichOneofArgType__run_id: _TypeAlias = _typing.Literal["_run_id", b"_run_id"]  # noqa: Y015
+    _WhichOneofReturnType__triggers: _TypeAlias = _typing.Literal["triggers"]  # noqa: Y015
+    _WhichOneofArgType__triggers: _TypeAlias = _typing.Literal["_triggers", b"_triggers"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__child_index) -> _WhichOneofReturnType__child_index | None: ...
     @_typing.overload
@@ -587,6 +752,10 @@ class Delivery(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__metadata) -> _WhichOneofReturnType__metadata | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_id) -> _WhichOneofReturnType__parent_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_id) -> _WhichOneofReturnType__run_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__triggers) -> _WhichOneofReturnType__triggers | None: ...
 
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
@@ -651,12 +820,14 @@ class Ended(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     version: _builtins.int
     step: _builtins.int
     status: _builtins.int
     error: _builtins.str
     output: _builtins.bytes
+    run_id: _builtins.str
     def __init__(
         self,
         *,
@@ -666,19 +837,24 @@ class Ended(_message.Message):
         status: _builtins.int = ...,
         error: _builtins.str | None = ...,
         output: _builtins.bytes | None = ...,
+        run_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_output", b"_output", "error", b"error", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_output", b"_output", "_run_id", b"_run_id", "error", b"error", "output", b"output", "run_id", b"run_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_output", b"_output", "error", b"error", "output", b"output", "status", b"status", "step", b"step", "task_id", b"task_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_output", b"_output", "_run_id", b"_run_id", "error", b"error", "output", b"output", "run_id", b"run_id", "status", b"status", "step", b"step", "task_id", b"task_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
     _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
     _WhichOneofReturnType__output: _TypeAlias = _typing.Literal["output"]  # noqa: Y015
     _WhichOneofArgType__output: _TypeAlias = _typing.Literal["_output", b"_output"]  # noqa: Y015
+    _WhichOneofReturnType__run_id: _TypeAlias = _typing.Literal["run_id"]  # noqa: Y015
+    _WhichOneofArgType__run_id: _TypeAlias = _typing.Literal["_run_id", b"_run_id"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__output) -> _WhichOneofReturnType__output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__run_id) -> _WhichOneofReturnType__run_id | None: ...
 
 Global___Ended: _TypeAlias = Ended  # noqa: Y015
 

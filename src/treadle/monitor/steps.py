@@ -1,0 +1,125 @@
+"""Workflow runs with their tasks: put together from the rows of those that have come to be."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from treadle.engine.catalog import RUN_STEP
+from treadle.model.ids import step_id
+from treadle.model.states import RunStatus
+from treadle.storage import read as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from treadle.engine.catalog import Catalog, TaskKind
+    from treadle.storage.database import Conn
+    from treadle.storage.read import RunRow
+
+_IDS_AT_ONCE = 2000
+
+WITH_OUTPUT = frozenset({RunStatus.COMPLETED, RunStatus.SKIPPED})
+"""Tasks that ended like this have something to give."""
+
+
+class Step(NamedTuple):
+    """A task of a workflow run, by the name that it has there."""
+
+    name: str
+    row: RunRow
+
+
+class WholeRun(NamedTuple):
+    """A run, or a task of a workflow run, with payloads; `steps` are those of a workflow run that have come to be."""
+
+    kind: TaskKind
+    row: RunRow
+    steps: Sequence[Step]
+
+    @property
+    def is_workflow(self) -> bool:
+        """Whether it is a run of several tasks."""
+        return self.kind.step == RUN_STEP
+
+
+def step_ids(catalog: Catalog, run_id: str, version: int) -> list[str]:
+    """The ids that the tasks of a workflow run have, or will have; its version must have been loaded."""
+    plan = catalog.kind(version, RUN_STEP).plan
+    return [step_id(run_id, step) for step in range(0 if plan is None else len(plan))]
+
+
+async def whole_run(conn: Conn, catalog: Catalog, *, tenant_id: int, id: str) -> WholeRun | None:  # noqa: A002 - the column's name
+    """All that is known of a run or task; None when there is none of this id.
+
+    A workflow run and its tasks are read in one statement: what they say fits together.
+    """
+    found = await rows.bare_rows(conn, tenant_id=tenant_id, ids=[id], payloads=True)
+    if not found:
+        return None
+    row = found[0]
+    await catalog.load_versions(conn, [row.version])
+    kind = catalog.kind(row.version, row.step)
+    if kind.step == RUN_STEP:
+        ids = [id, *step_ids(catalog, id, row.version)]
+        found = await rows.bare_rows(conn, tenant_id=tenant_id, ids=ids, payloads=True)
+        steps = _steps(catalog, [each for each in found if each.id != id])
+        [row] = [each for each in found if each.id == id]
+        return WholeRun(kind, rows.with_steps(row, [step.row for step in steps]), steps)
+    if row.run_id is not None:
+        # Its input is that of its run, and stands there.
+        runs = await rows.bare_rows(conn, tenant_id=tenant_id, ids=[row.run_id], payloads=True)
+        row = row._replace(input=runs[0].input if runs else None)
+    return WholeRun(kind, row, ())
+
+
+async def steps_of(
+    conn: Conn, catalog: Catalog, *, tenant_id: int, runs: Mapping[str, int], payloads: bool
+) -> dict[str, list[Step]]:
+    """The tasks of workflow runs, which are given with their versions, in the order of their definition."""
+    await catalog.load_versions(conn, runs.values())
+    ids = [task_id for run_id, version in runs.items() for task_id in step_ids(catalog, run_id, version)]
+    found: dict[str, list[Step]] = {run_id: [] for run_id in runs}
+    for first in range(0, len(ids), _IDS_AT_ONCE):
+        chunk = ids[first : first + _IDS_AT_ONCE]
+        for step in _steps(catalog, await rows.bare_rows(conn, tenant_id=tenant_id, ids=chunk, payloads=payloads)):
+            found[step.row.run_id or ""].append(step)
+    return found
+
+
+def _steps(catalog: Catalog, found: Sequence[RunRow]) -> list[Step]:
+    return [
+        Step(catalog.kind(row.version, row.step).definition.readable_id, row)
+        for row in sorted(found, key=lambda row: row.step)
+    ]
+
+
+def named_outputs(steps: Sequence[Step]) -> bytes:
+    """What a workflow run gives: a JSON object with the output of each task that has completed."""
+    outputs = [
+        json.dumps(name).encode() + b":" + (row.output or b"null")
+        for name, row in steps
+        if row.status is RunStatus.COMPLETED
+    ]
+    return b"{" + b",".join(outputs) + b"}"
+
+
+def fitting(steps: Sequence[Step], room: int) -> list[Step]:
+    """The tasks as one message of about `room` bytes can hold them: without outputs that are too large, which it says."""
+    fitted = []
+    for name, row in steps:
+        output, error = row.output or b"", row.error or ""
+        shown = row
+        if len(output) > room:
+            shown = row._replace(output=None, error=too_large_here(output))
+        else:
+            if 4 * len(error) > room:
+                shown = row._replace(error=error[: room // 4])
+            room = max(room - len(output) - 4 * len(shown.error or ""), 0)
+        fitted.append(Step(name, shown))
+    return fitted
+
+
+def too_large_here(output: bytes) -> str:
+    """What stands in the place of an output that a message cannot hold."""
+    return f"the output of {len(output)} bytes is too large for this stream; fetch the run instead"
