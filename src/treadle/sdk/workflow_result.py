@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pydantic_core import from_json
 
 from treadle.model.errors import NotFound
-from treadle.model.states import RunStatus
+from treadle.model.states import TERMINAL, RunStatus
 from treadle.sdk.errors import TaskCancelled, TaskFailed, TaskSkipped
 from treadle.sdk.in_workflow import MISSING
 from treadle.sdk.run import check_known
@@ -160,7 +160,8 @@ def result_of(result: runs_pb2.RunResult, workflow: str, only_task: str | None) 
     """
     check_known(result)
     status = RunStatus(result.status)
-    tasks = outcomes_of(result.tasks)
+    # A task that ran before a replay and was not called for again, such as on_failure, has not ended, nor will it.
+    tasks = {name: task for name, task in outcomes_of(result.tasks).items() if task.status in TERMINAL}
     if not tasks and only_task is not None:
         tasks[only_task] = TaskOutcome(only_task, result.run_id, status, 0, result.error, result.output)
     return WorkflowResult(result.run_id, workflow, status, result.error, tasks)
