@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -299,3 +300,28 @@ async def test_the_smallest_workflows(shop: Shop) -> None:
 async def test_many_at_a_time(shop: Shop) -> None:
     results = await shop.orders.run_many(Order(n) for n in range(100))
     assert [result.output(shop.thank) for result in results] == [f"thanks for {n}" for n in range(100)]
+
+
+async def test_a_worker_of_several_processes(engine_process: EngineProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TREADLE_TOKEN", engine_process.token)
+    monkeypatch.setenv("TREADLE_URL", engine_process.grpc_address)
+    from tests.sdk.workflow_app import Job, app, failed, gather, spread
+
+    worker = Worker(app, processes=3)
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(worker.wait_ready(), 30)
+    try:
+        runs = await spread.start_many([*(Job(number) for number in range(10)), Job(99, fail=True)])
+        await app.push("go", Job(5))
+        outputs = [(await run.result()).output(gather) for run in runs[:-1]]
+        assert [output["numbers"] for output in outputs] == [[number] * 6 for number in range(10)]
+        assert {output["went"] for output in outputs} == {5}
+        pids = {pid for output in outputs for pid in output["pids"]}
+        assert len(pids) == 3
+        assert os.getpid() not in pids
+        result = await runs[-1].outcome()
+        assert result.output(failed) == {"gather": "job 99"}
+    finally:
+        await worker.stop()
+        await running
+        await asyncio.to_thread(app.close)

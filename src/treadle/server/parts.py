@@ -33,6 +33,7 @@ from treadle.scheduler.loop import Loop
 from treadle.scheduler.memory import Memory
 from treadle.scheduler.seat import Seat
 from treadle.server.backend import EngineBackend
+from treadle.server.run_views import RunViews
 from treadle.storage.register import find_worker
 
 if TYPE_CHECKING:
@@ -153,17 +154,18 @@ class Parts:
         )
         self.liveness.elsewhere = self._links.serve_worker
         selections = Selections(inbox=router, database=database)
+        triggers = Triggers(
+            inbox=router,
+            catalog=self.catalog,
+            clock=clock,
+            max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD,
+            database=database,
+            alive=self.holds,
+        )
         by_role: dict[str, tuple[Served, ...]] = {
             "intake": (
                 Workflows(database=database, catalog=self.catalog, clock=clock),
-                Triggers(
-                    inbox=router,
-                    catalog=self.catalog,
-                    clock=clock,
-                    max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD,
-                    database=database,
-                    alive=self.holds,
-                ),
+                triggers,
                 selections,
                 Events(inbox=router, max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD),
             ),
@@ -192,6 +194,8 @@ class Parts:
             inbox=router,
             liveness=self.liveness,
             selections=selections,
+            triggers=triggers,
+            views=RunViews(database=database, catalog=self.catalog, clock=clock),
             running=self.running,
             clock=clock,
             warning=lambda: self.partitions.warning,

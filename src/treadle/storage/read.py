@@ -337,6 +337,11 @@ async def ended_runs(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[
     ]
 
 
+async def count_children(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> dict[str, int]:
+    """How many children tasks have spawned; those that have none are left out."""
+    return {str(row[0]): row[1] for row in await conn.fetch(_SQL["count_children"], tenant_id, ids)}
+
+
 async def run_events(
     conn: Conn, *, tenant_id: int, ids: Sequence[str], since: datetime, until: datetime, limit: int
 ) -> list[EventRow]:

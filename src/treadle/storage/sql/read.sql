@@ -154,6 +154,13 @@ FROM treadle.task t
 LEFT JOIN treadle.task_result r ON r.tenant_id = t.tenant_id AND r.id = t.id
 WHERE t.tenant_id = $1::integer AND t.id = ANY ($2::uuid[]);
 
+-- name: count_children :many
+-- How many children these tasks have spawned; those that have none are left out.
+SELECT parent_id, count(*) AS children
+FROM treadle.child
+WHERE tenant_id = $1::integer AND parent_id = ANY ($2::uuid[])
+GROUP BY parent_id;
+
 -- name: run_events :many
 -- The history of some runs between two times, from the rows that tell of many runs at once.
 SELECT e.at, e.kind, u.task_id, u.attempt, u.detail
