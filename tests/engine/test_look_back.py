@@ -7,11 +7,15 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
+from tests.engine.flows import flow, step
+from tests.engine.harness import Engine
 from treadle.engine import look_back as module
 from treadle.engine import push
 from treadle.engine.batch import Batch
 from treadle.engine.commands import NewEvent, Push
 from treadle.engine.look_back import Look, Seen, look_back
+from treadle.model.definition import ConditionAction, Conditions, EventCondition
+from treadle.model.states import EventKind
 from treadle.runtime.clock import moment
 from treadle.storage import event as rows
 
@@ -160,3 +164,28 @@ async def test_events_of_earlier_days(conn: Conn) -> None:
     assert await payload_of(conn, look(since=yesterday - 1)) == b'{"n": 1}'
     assert await payload_of(conn, look(since=NOW - 86_400 * 300)) == b'{"n": 1}'
     assert await payload_of(conn, look("input.n == 2", since=0)) == b'{"n": 2}'
+
+
+async def test_what_hinders_a_look_is_told(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each condition, however many events there are."""
+    monkeypatch.setattr(module, "MAX_SEEN", 120)
+    waits = Conditions(events=(EventCondition("go", "the word", ConditionAction.QUEUE, 0, "input.n > 4", None, 1),))
+    made = await flow(engine, step("a"), step("b", "a", conditions=waits))
+    run_id = await made.start()
+    for _ in range(130):
+        engine.ask_push("go", b'{"other": 1}')
+    await engine.settle()
+    await made.complete(run_id, "a")
+    assert made.delivered() == ["a"]
+    rows = await engine.fetch(
+        "SELECT details FROM treadle.event_log WHERE kind = $1 AND $2::text::uuid = ANY (task_ids)",
+        EventKind.EXPRESSION_FAILED,
+        made.id(run_id, "b"),
+    )
+    assert [detail for row in rows for detail in row["details"]] == [
+        "the word: there is no key 'n'",
+        f"the word: {module.MAX_SEEN} earlier events were looked at, and no more",
+    ]
+    # What comes from now on meets it all the same.
+    await engine.push("go", b'{"n": 5}')
+    assert made.delivered() == ["b"]

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.engine import cel
+from treadle.engine import cel, look_back
 from treadle.engine.moves import Fact
-from treadle.engine.workflow import PAYLOAD_KEPT, WorkflowRun
 from treadle.model.definition import EventCondition
-from treadle.model.ids import id_at
 from treadle.model.states import EventKind
 from treadle.runtime.clock import moment
 from treadle.storage import conditions as rows
-from treadle.storage import event as event_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from treadle.engine.batch import Batch, PushedEvent
     from treadle.engine.catalog import Catalog
+    from treadle.engine.workflow import WorkflowRun
     from treadle.model.dag import Wait
     from treadle.storage.database import Conn
-    from treadle.storage.event import EarlierEvent
 
 CHUNK = 1000
 """Most sleeps that end in one commit; the rest follow in the next."""
-
-_PAGE = 100
-"""Stored events looked at in one go, where an expression chooses among them."""
 
 _FIRST_DAY_US = 86_400_000_000
 """A `consider_since` on the first day of 1970 means the beginning of the run."""
@@ -51,7 +45,10 @@ class Pushed:
         self._by_key: dict[tuple[int, str], list[tuple[PushedEvent, cel.Variables]]] = {}
         for event in batch.pushed:
             found = self._by_key.setdefault((event.tenant_id, event.key), [])
-            found.append((event, variables(event.id, event.key, event.payload, event.metadata)))
+            known = cel.event_variables(
+                payload=event.payload, metadata=event.metadata, event_id=event.id, event_key=event.key
+            )
+            found.append((event, known))
 
     async def meet_waiting(self, catalog: Catalog, conn: Conn) -> list[Fact]:
         """What they are to tasks that have waited since before this commit."""
@@ -93,7 +90,7 @@ class Pushed:
         ]
         if not wishes:
             return []
-        facts = await look_back(
+        facts = await meet_earlier(
             [wish for wish in wishes if wish.condition.consider_since_us is not None], self._batch, conn
         )
         met = {(fact.run_id, fact.step, fact.place) for fact in facts}
@@ -124,67 +121,30 @@ class Wish(NamedTuple):
         return Fact(self.run.kind.tenant_id, self.run.id, self.step, self.place, data)
 
 
-async def look_back(wishes: Sequence[Wish], batch: Batch, conn: Conn) -> list[Fact]:
+async def meet_earlier(wishes: Sequence[Wish], batch: Batch, conn: Conn) -> list[Fact]:
     """The earliest stored events that meet these, of those that have one."""
-    facts = []
-    after = {index: id_at(wish.since) for index, wish in enumerate(wishes)}
-    while after:
-        open_wishes = [(index, wishes[index]) for index in after]
-        limit = _PAGE if any(wish.condition.expression for _, wish in open_wishes) else 1
-        found = await event_rows.earliest(
-            conn,
-            wanted=[
-                event_rows.Wanted(
-                    wish.run.kind.tenant_id,
-                    wish.condition.event_key,
-                    wish.condition.scope,
-                    moment(wish.since),
-                    after[index],
-                )
-                for index, wish in open_wishes
-            ],
-            limit=limit,
-            payload_limit=PAYLOAD_KEPT,
+    if not wishes:
+        return []
+    looks = [
+        look_back.Look(
+            wish.run.kind.tenant_id,
+            wish.condition.event_key,
+            wish.condition.scope,
+            moment(wish.since),
+            wish.condition.expression,
         )
-        pages: dict[int, list[EarlierEvent]] = {}
-        for event in found:
-            pages.setdefault(open_wishes[event.place][0], []).append(event)
-        after = {}
-        for index, page in pages.items():
-            wish = wishes[index]
-            data = await _first_earlier(wish, page, batch, conn)
-            if data is not None:
-                facts.append(wish.fact(data))
-            elif len(page) == limit:
-                after[index] = page[-1].id
+        for wish in wishes
+    ]
+    facts = []
+    for wish, seen in zip(wishes, await look_back.look_back(conn, looks), strict=True):
+        if seen.failure is not None:
+            note_failure(wish.condition, seen.failure, batch, wish.run.kind.tenant_id, wish.run.task_id(wish.step))
+        if not seen.complete:
+            problem = f"{look_back.MAX_SEEN} earlier events were looked at, and no more"
+            note_failure(wish.condition, problem, batch, wish.run.kind.tenant_id, wish.run.task_id(wish.step))
+        if seen.payload is not None:
+            facts.append(wish.fact(seen.payload.decode()))
     return facts
-
-
-async def _first_earlier(wish: Wish, page: Sequence[EarlierEvent], batch: Batch, conn: Conn) -> str | None:
-    tenant_id, task_id = wish.run.kind.tenant_id, wish.run.task_id(wish.step)
-    condition = wish.condition
-    for event in page:
-        payload = event.payload
-        if payload is None:
-            payload = await event_rows.load_payload(conn, tenant_id=tenant_id, id=event.id)
-        known = variables(event.id, condition.event_key, payload, event.metadata)
-        if holds(condition, known, batch, tenant_id, task_id):
-            return payload.decode()
-    return None
-
-
-def variables(event_id: str, key: str, payload: bytes, metadata: str | None) -> cel.Variables:
-    """What an expression about an event may name."""
-    data = cel.Json(payload)
-    return cel.Variables(
-        {
-            "input": data,
-            "payload": data,
-            "additional_metadata": cel.Json(metadata),
-            "event_id": event_id,
-            "event_key": key,
-        }
-    )
 
 
 def holds(condition: EventCondition, known: cel.Variables, batch: Batch, tenant_id: int, task_id: str) -> bool:
@@ -194,6 +154,10 @@ def holds(condition: EventCondition, known: cel.Variables, batch: Batch, tenant_
     try:
         return cel.evaluate_bool(condition.expression, known)
     except cel.ExpressionFailed as problem:
-        detail = f"{condition.data_key}: {problem}"
-        batch.note(EventKind.EXPRESSION_FAILED, tenant_id, task_id, 1, detail)
+        note_failure(condition, problem.reason, batch, tenant_id, task_id)
         return False
+
+
+def note_failure(condition: EventCondition, reason: str, batch: Batch, tenant_id: int, task_id: str) -> None:
+    """An expression could not be evaluated."""
+    batch.note(EventKind.EXPRESSION_FAILED, tenant_id, task_id, 1, f"{condition.data_key}: {reason}")

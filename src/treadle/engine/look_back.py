@@ -80,7 +80,7 @@ class _Looking:
             read += limit
             limit = min(_PAGE, MAX_SEEN - read)
             if limit == 0:
-                self._give_up(complete=False)
+                self._give_up()
         return self._seen
 
     async def _page(self, limit: int) -> None:
@@ -122,7 +122,7 @@ class _Looking:
             self._failures.setdefault(look, failed.reason)
             return False
 
-    def _give_up(self, *, complete: bool) -> None:
+    def _give_up(self) -> None:
         for look in self._open:
-            self._seen[look] = Seen(None, None, self._failures.get(look), complete=complete)
+            self._seen[look] = Seen(None, None, self._failures.get(look), complete=False)
         self._open = {}

@@ -225,22 +225,16 @@ class _Judge:
             return True
         run, root = self._run, self._run.root
         if self._known is None:
-            self._known = cel.Variables(
-                {
-                    "input": cel.Json(root.input),
-                    "additional_metadata": cel.Json(root.metadata),
-                    "workflow_run_id": run.id,
-                }
-            )
+            self._known = cel.run_variables(input=root.input, metadata=root.metadata, workflow_run_id=run.id)
         output = run.output(run.judged.steps[condition.parent])
         try:
-            return cel.evaluate_bool(condition.expression, self._known.plus(output=cel.Json(output)))
+            return cel.evaluate_bool(condition.expression, cel.parent_variables(self._known, output))
         except cel.ExpressionFailed as problem:
             self._batch.note(
                 EventKind.EXPRESSION_FAILED,
                 run.kind.tenant_id,
                 run.task_id(step),
                 run.later.get(step, 1),
-                f"{condition.data_key}: {problem}",
+                f"{condition.data_key}: {problem.reason}",
             )
             return False
