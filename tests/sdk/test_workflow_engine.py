@@ -107,14 +107,18 @@ class Shop:
         # Conditions.
         self.approvals = approvals = app.workflow("approvals", input=Order)
         self.approved = approved = event("approved", where="input.by != 'nobody'", payload=Approval)
-        self.late = late = sleep(seconds=0.2)
+        late, soon = sleep(minutes=10), sleep(seconds=0.1)
 
         @approvals.task(wait_for=approved | late, cancel_if=event("stopped"))
-        async def decide(ctx: Context, order: Order) -> str:
+        async def patiently(ctx: Context, order: Order) -> str:
             approval = ctx.event(approved)
             return f"{order.id} {approval.by if approval else 'nobody'} {ctx.met(late)}"
 
-        self.decide = decide
+        @approvals.task(parents=[patiently], wait_for=event("never") | soon)
+        async def hastily(ctx: Context) -> bool:
+            return ctx.met(soon)
+
+        self.patiently, self.hastily = patiently, hastily
 
         self.waits = waits = app.workflow("waits", input=Order)
         self.first, self.second = event("first", scope="s"), event("second", scope="s")
@@ -237,9 +241,16 @@ async def test_an_event_or_the_time_that_passes(shop: Shop) -> None:
     run = await shop.approvals.start(Order(1))
     await shop.app.push("approved", {"by": "nobody"})
     await shop.app.push("approved", Approval("Ada"))
-    assert (await run.result()).output(shop.decide) == "1 Ada False"
-    # Pushed before the run began: only the time is left.
-    assert (await shop.approvals.run(Order(2))).output(shop.decide) == "2 nobody True"
+    result = await run.result()
+    assert result.output(shop.patiently) == "1 Ada False"
+    assert result.output(shop.hastily) is True
+
+
+async def test_an_event_from_before_the_run_does_not_count(shop: Shop) -> None:
+    await shop.app.push("approved", Approval("Bob"))
+    run = await shop.approvals.start(Order(2))
+    await shop.app.push("approved", Approval("Eve"))
+    assert (await run.result()).output(shop.patiently) == "2 Eve False"
 
 
 async def test_conditions_combine_and_events_before_the_wait_count(shop: Shop) -> None:
