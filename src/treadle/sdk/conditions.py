@@ -26,7 +26,7 @@ Since: TypeAlias = datetime | Literal["run", "wait"]
 MAX_GROUPS = 64
 """Most groups of alternatives that one condition may come to."""
 _LONGEST_KEY = 1024
-_LONGEST_EXPRESSION = 8192
+_LONGEST_EXPRESSION = 4000
 # Times before that mean something else on the wire.
 _FIRST_MOMENT = datetime(1970, 1, 2, tzinfo=UTC)
 
