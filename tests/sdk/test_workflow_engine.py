@@ -129,6 +129,25 @@ class Shop:
 
         self.both = both
 
+        # Events that come while a parent runs.
+        self.early = early = app.workflow("early", input=Order)
+        ready, fresh, soon = event("ready"), event("ready", since="wait"), sleep(seconds=0.1)
+
+        @early.task
+        async def work() -> None:
+            self.inside.set()
+            await self.gate.wait()
+
+        @early.task(parents=[work], wait_for=ready | sleep(minutes=10))
+        def remembers(ctx: Context) -> Any:
+            return ctx.event(ready)
+
+        @early.task(parents=[work], wait_for=fresh | soon)
+        def forgets(ctx: Context) -> bool:
+            return ctx.met(fresh)
+
+        self.remembers, self.forgets = remembers, forgets
+
         # One that can be caught in the middle, with children.
         self.slow = slow = app.workflow("slow", input=Order)
 
@@ -260,6 +279,16 @@ async def test_conditions_combine_and_events_before_the_wait_count(shop: Shop) -
     await shop.app.push("second", {"n": 2}, scope="s")
     for run in runs:
         assert (await run.result()).output(shop.both) == {"first": {"n": 1}, "second": {"n": 2}}
+
+
+async def test_an_event_that_comes_while_a_parent_runs(shop: Shop) -> None:
+    run = await shop.early.start(Order(1))
+    await asyncio.wait_for(shop.inside.wait(), 20)
+    await shop.app.push("ready", {"n": 1})
+    shop.gate.set()
+    result = await run.result()
+    assert result.output(shop.remembers) == {"n": 1}
+    assert result.output(shop.forgets) is False
 
 
 async def test_a_condition_that_cancels(shop: Shop) -> None:

@@ -114,7 +114,8 @@ def event(
 
     Args:
         key: The event's key, all of it.
-        where: CEL over the event's payload, called `input`: `input.order_id == "7"`. Empty: any event of that key.
+        where: CEL over the event's payload, called `input`, and its metadata, called `additional_metadata`:
+            `input.order_id == "7"`. Empty: any event of that key.
         scope: The event must have been pushed with this scope; None: with any, or none.
         since: From when on an event counts: `"run"`, since the run began, also before the task began to wait;
             `"wait"`, only while the task waits; or a moment.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from treadle.model.errors import NotFound
+from treadle.model.ids import canonical_id
 from treadle.model.states import RunStatus
 from treadle.sdk.call import Call
 from treadle.sdk.errors import TaskCancelled, TaskFailed
@@ -77,7 +78,7 @@ class Run(Generic[T_co]):
         return gateway.call(
             f"run {self.id}.cancel()",
             lambda: gateway.cancel_runs([self.id], children=children),
-            lambda changed: self.id in changed,
+            lambda changed: canonical_id(self.id) in changed,
         )
 
     def replay(self) -> Call[bool]:

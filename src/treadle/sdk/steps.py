@@ -132,7 +132,9 @@ class WorkflowFunction(WorkflowTask[InT, R_co], Generic[InT, R_co, C_co]):
         self.action: str = action_of(workflow, name)
         self.is_async: bool = inspect.iscoroutinefunction(inspect.unwrap(function))
         self.takes_context: bool = takes_context(full_name, function, hints)
-        self.input: StepInput = StepInput(whole, wanted=_takes_input(full_name, function, hints, whole, self.takes_context))
+        self.input: StepInput = StepInput(
+            whole, wanted=_takes_input(full_name, function, hints, whole, self.takes_context)
+        )
         self.function = function
         functools.update_wrapper(self, function)
 
