@@ -96,7 +96,14 @@ async def _work_under_faults(plan: Round, fault: Fault, cluster: Cluster, load: 
 
 
 async def come_to_rest(cluster: Cluster, load: LoadClient) -> History:
-    connection = await asyncpg.connect(cluster.engine.database_url)
+    async def connected() -> asyncpg.Connection:
+        # The last fault may have hit after all the work was done: an engine at rest brings its database back as well.
+        try:
+            return await asyncpg.connect(cluster.engine.database_url)
+        except (OSError, asyncpg.PostgresError) as problem:
+            raise AssertionError(problem) from problem
+
+    connection = await eventually(connected, timeout=REST_SECONDS)
 
     async def nothing_is_in_progress() -> dict[str, int]:
         # Runs of broken start calls were awaited by nobody, so the client's end is not the end of the work.

@@ -85,9 +85,9 @@ def test_backlog(tmp_path: Path) -> None:
 
 
 def test_growth(tmp_path: Path) -> None:
-    report = bench(tmp_path, "growth", "--history", "3000", "--tasks", "500", "--rounds", "1")
+    report = bench(tmp_path, "growth", "--history", "3000", "--tasks", "3000", "--rounds", "1")
     for state in ("empty", "grown"):
-        check_work(report[state]["drains"][0], 500)
+        check_work(report[state]["drains"][0], 3000)
         assert report[state]["list_ms"]["newest"]["p50"] > 0
     assert set(report["ratios"]) >= {"drain", "list_newest", "list_completed", "list_active", "list_one"}
 

@@ -16,7 +16,7 @@ from treadle.storage.leases import hint
 
 if TYPE_CHECKING:
     from treadle.runtime.clock import Clock
-    from treadle.storage.database import Database
+    from treadle.storage.database import Conn, Database
 
 _log = structlog.get_logger()
 
@@ -85,7 +85,11 @@ class DirectIntake:
     async def _commit(self, commands: list[Trigger]) -> Batch:
         batch = Batch(self._clock.now())
         async with self._database.transaction() as conn:
-            await trigger.settle(commands, batch, conn)
+
+            async def begun(conn: Conn = conn) -> Conn:
+                return conn
+
+            await trigger.settle(commands, batch, begun)
             if batch.created:
                 await trigger.write(batch, conn)
                 await write_waiting([Waiting(task, batch.now) for task in batch.created], conn)

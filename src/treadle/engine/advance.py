@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from treadle.engine.catalog import Catalog
     from treadle.engine.moves import Fact
     from treadle.engine.workflow import WorkflowRun, Workflows
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Connect
 
 
 async def advance(
-    batch: Batch, overslept: Sequence[Fact], *, workflows: Workflows, catalog: Catalog, conn: Conn
+    batch: Batch, overslept: Sequence[Fact], *, workflows: Workflows, catalog: Catalog, connect: Connect
 ) -> None:
     """Carry out what follows from runs that begin, tasks that have ended, sleeps that are over, and events.
 
@@ -27,21 +27,21 @@ async def advance(
         overslept: sleeps that are over.
         workflows: the runs in memory.
         catalog: registered task kinds.
-        conn: the commit's transaction.
+        connect: begins its transaction; called only if a table must be asked.
     """
     moves = Moves(catalog, batch)
     pushed = Pushed(batch)
-    facts = [*overslept, *await pushed.meet_waiting(catalog, conn)]
+    facts = [*overslept, *await pushed.meet_waiting(catalog, connect)]
     runs = await workflows.load(
         [
             *((ended.kind.tenant_id, ended.run_id) for ended in batch.steps_ended if ended.run_id is not None),
             *((fact.tenant_id, fact.run_id) for fact in facts),
         ],
         catalog,
-        conn,
+        connect,
     )
     begun = [workflows.begin(root) for root in batch.begun]
-    await workflows.load_judged_inputs(begun, conn)
+    await workflows.load_judged_inputs(begun, connect)
     for run in begun:
         runs[run.id] = run
         moves.begin(run)
@@ -51,7 +51,7 @@ async def advance(
     changes = moves.changes
     while changes.fresh:
         fresh, changes.fresh = changes.fresh, []
-        _meet(await pushed.meet_fresh(fresh, conn), {run.id: run for run, _ in fresh}, moves)
+        _meet(await pushed.meet_fresh(fresh, connect), {run.id: run for run, _ in fresh}, moves)
 
 
 def _meet(facts: Iterable[Fact], runs: dict[str, WorkflowRun], moves: Moves) -> None:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind
-from treadle.runtime.clock import moment
 from treadle.storage import assign as rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
@@ -59,21 +57,21 @@ async def write(chosen: list[Attempt], batch: Batch, conn: Conn) -> None:
         )
         if taken != len(queued):
             raise Conflict("queue", f"{len(queued) - taken} of {len(queued)} items were not in the queue any more")
-    now = batch.moment
-    deadlines: dict[float, datetime] = {}
-    await rows.insert_attempts(
-        conn,
-        [
-            rows.AttemptRow(
-                item.kind.tenant_id,
-                item.task_id,
-                item.attempt,
-                item.worker_id,
-                item.retries_used,
-                item.reassigned,
-                now,
-                deadlines.get(item.timeout_at) or deadlines.setdefault(item.timeout_at, moment(item.timeout_at)),
-            )
-            for item in chosen
-        ],
-    )
+    await rows.insert_attempts(conn, rows_of(chosen, batch.now))
+
+
+def rows_of(chosen: list[Attempt], now: float) -> list[rows.AttemptRow]:
+    """Attempts that begin to run as the table takes them."""
+    return [
+        rows.AttemptRow(
+            item.kind.tenant_id,
+            item.task_id,
+            item.attempt,
+            item.worker_id,
+            item.retries_used,
+            item.reassigned,
+            now,
+            item.timeout_at,
+        )
+        for item in chosen
+    ]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from treadle.engine.running import Running
     from treadle.engine.withdraw import Withdrawn
     from treadle.engine.workflow import WorkflowRun, Workflows
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Conn, Connect
 
 _AT_ONCE = 1000
 """Most parents whose children are looked for in one statement."""
@@ -36,7 +36,7 @@ async def cancel(
     workflows: Workflows,
     catalog: Catalog,
     batch: Batch,
-    conn: Conn,
+    connect: Connect,
 ) -> list[str]:
     """Cancel these runs.
 
@@ -49,12 +49,12 @@ async def cancel(
         workflows: the workflow runs in memory.
         catalog: registered task kinds.
         batch: the commit.
-        conn: its transaction.
+        connect: begins its transaction.
 
     Returns:
         what was cancelled, of what was asked for and of its children.
     """
-    cancelling = _Cancelling(tenant_id, running, workflows, catalog, batch, conn)
+    cancelling = _Cancelling(tenant_id, running, workflows, catalog, batch, await connect(), connect)
     seen: set[str] = set()
     cancelled = []
     while task_ids:
@@ -69,7 +69,14 @@ class _Cancelling:
     """One request to cancel on its way into a commit."""
 
     def __init__(
-        self, tenant_id: int, running: Running, workflows: Workflows, catalog: Catalog, batch: Batch, conn: Conn
+        self,
+        tenant_id: int,
+        running: Running,
+        workflows: Workflows,
+        catalog: Catalog,
+        batch: Batch,
+        conn: Conn,
+        connect: Connect,
     ) -> None:
         self._tenant_id = tenant_id
         self._running = running
@@ -77,6 +84,7 @@ class _Cancelling:
         self._catalog = catalog
         self._batch = batch
         self._conn = conn
+        self._connect = connect
         # Workflow runs that were asked for, also those that had ended.
         self._runs: dict[str, WorkflowRun] = {}
 
@@ -160,4 +168,4 @@ class _Cancelling:
         )
 
     async def _load(self, ids: Iterable[str]) -> dict[str, WorkflowRun]:
-        return await self._workflows.load(((self._tenant_id, run_id) for run_id in ids), self._catalog, self._conn)
+        return await self._workflows.load(((self._tenant_id, run_id) for run_id in ids), self._catalog, self._connect)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from treadle.storage import conditions as condition_rows
 from treadle.storage import workflow as rows
+from treadle.storage.trigger import insert_tasks
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from treadle.model.dag import Wait
     from treadle.storage.conditions import ConditionRow
     from treadle.storage.database import Conn
-    from treadle.storage.workflow import StepRow
+    from treadle.storage.trigger import TaskRow
 
 Key = tuple[int, str]
 """A task: its tenant and its id."""
@@ -25,7 +26,7 @@ class Changes:
 
     def __init__(self) -> None:
         # Tasks that come to be, and what met the conditions of those that come to be again.
-        self.steps: list[StepRow] = []
+        self.steps: list[TaskRow] = []
         self.triggers: dict[Key, str | None] = {}
         # Replayed tasks that are to come to be again (run, attempt), and those that have.
         self.replayed: dict[Key, tuple[str, int]] = {}
@@ -36,6 +37,11 @@ class Changes:
         self.settled: list[Key] = []
         # Tasks that have begun to wait, with the places of what they wait for: events are still to be looked at.
         self.fresh: list[tuple[WorkflowRun, Wait]] = []
+
+    @property
+    def only_steps(self) -> bool:
+        """Whether there is nothing but tasks that come to be."""
+        return not (self.triggers or self.replayed or self.returned or self.registered or self.met or self.settled)
 
     def come_later(self, run: WorkflowRun, step: int, attempt: int) -> None:
         """A task is to come to be again, with this attempt."""
@@ -82,7 +88,7 @@ class Changes:
     async def write(self, conn: Conn, now: datetime) -> None:
         """Store it all; what there is none of costs nothing."""
         if self.steps:
-            await rows.insert_steps(conn, self.steps)
+            await insert_tasks(conn, self.steps)
         if self.triggers:
             await rows.set_triggers(
                 conn,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from treadle.engine.catalog import Catalog
     from treadle.engine.workflow import WorkflowRun
     from treadle.model.dag import Wait
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Conn, Connect
 
 CHUNK = 1000
 """Most sleeps that end in one commit; the rest follow in the next."""
@@ -50,10 +50,11 @@ class Pushed:
             )
             found.append((event, known))
 
-    async def meet_waiting(self, catalog: Catalog, conn: Conn) -> list[Fact]:
+    async def meet_waiting(self, catalog: Catalog, connect: Connect) -> list[Fact]:
         """What they are to tasks that have waited since before this commit."""
         if not self._by_key:
             return []
+        conn = await connect()
         waiting = await rows.waiting_for(
             conn,
             tenant_ids=[tenant_id for tenant_id, _ in self._by_key],
@@ -79,7 +80,7 @@ class Pushed:
                 return event.payload.decode()
         return None
 
-    async def meet_fresh(self, fresh: Iterable[tuple[WorkflowRun, Wait]], conn: Conn) -> list[Fact]:
+    async def meet_fresh(self, fresh: Iterable[tuple[WorkflowRun, Wait]], connect: Connect) -> list[Fact]:
         """What they are to tasks that have begun to wait in this very commit, and what earlier events are to those that
         look back: nothing may fall in between."""
         wishes = [
@@ -90,9 +91,8 @@ class Pushed:
         ]
         if not wishes:
             return []
-        facts = await meet_earlier(
-            [wish for wish in wishes if wish.condition.consider_since_us is not None], self._batch, conn
-        )
+        backwards = [wish for wish in wishes if wish.condition.consider_since_us is not None]
+        facts = await meet_earlier(backwards, self._batch, await connect()) if backwards else []
         met = {(fact.run_id, fact.step, fact.place) for fact in facts}
         for wish in wishes:
             if self._by_key and (wish.run.id, wish.step, wish.place) not in met:
@@ -123,8 +123,6 @@ class Wish(NamedTuple):
 
 async def meet_earlier(wishes: Sequence[Wish], batch: Batch, conn: Conn) -> list[Fact]:
     """The earliest stored events that meet these, of those that have one."""
-    if not wishes:
-        return []
     looks = [
         look_back.Look(
             wish.run.kind.tenant_id,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.engine.attempt import RETRY_POSITIONS, Attempt, attempt_from_columns
-from treadle.runtime.clock import moment
 from treadle.storage import enqueue as rows
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Awaitable, Callable
 
     from treadle.engine.catalog import Catalog
     from treadle.storage.database import Conn
@@ -27,10 +26,10 @@ class Positions:
         self._next = 0
         self._last = -1
 
-    async def reserve(self, count: int, conn: Conn) -> None:
-        """Make sure that the next `count` positions need no database."""
+    async def reserve(self, count: int, connect: Callable[[], Awaitable[Conn]]) -> None:
+        """Make sure that the next `count` positions need no database; `connect` is called if there are not so many."""
         while self._last - self._next + 1 < count:
-            last = await rows.next_position(conn)
+            last = await rows.next_position(await connect())
             if last - _BLOCK != self._last:
                 # Another engine took blocks in between: go on in the new one, never back into a gap.
                 self._next = last - _BLOCK + 1
@@ -45,7 +44,6 @@ class Positions:
 
 async def write(items: list[Attempt], conn: Conn) -> None:
     """Queue attempts."""
-    expiries: dict[float, datetime] = {}
     await rows.insert_queue_items(
         conn,
         [
@@ -58,7 +56,7 @@ async def write(items: list[Attempt], conn: Conn) -> None:
                 item.attempt,
                 item.retries_used,
                 item.reassigned,
-                expiries.get(item.expires_at) or expiries.setdefault(item.expires_at, moment(item.expires_at)),
+                item.expires_at,
             )
             for item in items
         ],

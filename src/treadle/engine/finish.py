@@ -8,12 +8,9 @@ from treadle.engine.catalog import RUN_STEP
 from treadle.engine.ports import Ended
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind, RunStatus
-from treadle.runtime.clock import moment
 from treadle.storage import finish as rows
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
     from treadle.engine.catalog import TaskKind
@@ -114,29 +111,26 @@ async def write_ended(attempts: list[Attempt], conn: Conn) -> None:
         raise Conflict("attempt", f"{len(attempts) - ended} of {len(attempts)} attempts were not current any more")
 
 
+def rows_of(results: list[Ended], now: float) -> list[rows.ResultRow]:
+    """Ends of runs as the table takes them."""
+    return [
+        rows.ResultRow(
+            result.kind.tenant_id,
+            result.task_id,
+            result.attempt,
+            result.status,
+            result.retries_used,
+            result.worker_id,
+            result.assigned_at,
+            result.started_at,
+            now,
+            result.error,
+            result.output,
+        )
+        for result in results
+    ]
+
+
 async def write_results(batch: Batch, conn: Conn) -> None:
     """Store how runs ended."""
-    finished_at = batch.moment
-    # Attempts that were assigned in one commit share the time of it.
-    known: dict[float | None, datetime | None] = {None: None}
-    await rows.insert_results(
-        conn,
-        [
-            rows.ResultRow(
-                result.kind.tenant_id,
-                result.task_id,
-                result.attempt,
-                result.status,
-                result.retries_used,
-                result.worker_id,
-                known[result.assigned_at]
-                if result.assigned_at in known
-                else known.setdefault(result.assigned_at, moment(result.assigned_at or 0)),
-                None if result.started_at is None else moment(result.started_at),
-                finished_at,
-                result.error,
-                result.output,
-            )
-            for result in batch.results
-        ],
-    )
+    await rows.insert_results(conn, rows_of(batch.results, batch.now))

@@ -15,7 +15,7 @@ from treadle.model.definition import SleepCondition
 from treadle.model.states import SKIPPED_OUTPUT, EventKind, RunStatus
 from treadle.runtime.clock import moment
 from treadle.storage.conditions import ConditionRow
-from treadle.storage.workflow import StepRow
+from treadle.storage.trigger import TaskRow
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -184,19 +184,19 @@ class Moves:
             self.changes.triggers[kind.tenant_id, task_id] = triggers
             return attempt
         self.changes.steps.append(
-            StepRow(
+            TaskRow(
                 kind.tenant_id,
                 task_id,
                 kind.version,
                 step,
                 kind.queue_id,
                 root.priority,
+                self._batch.now,
                 b"",
                 root.metadata,
                 root.parent_id,
                 root.child_index,
                 root.child_key,
-                self._batch.moment,
                 run.id,
                 triggers,
             )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from treadle.engine.catalog import Catalog
     from treadle.engine.running import Running
     from treadle.engine.workflow import WorkflowRun, Workflows
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Conn, Connect
 
 
 async def replay(
@@ -33,7 +33,7 @@ async def replay(
     workflows: Workflows,
     catalog: Catalog,
     batch: Batch,
-    conn: Conn,
+    connect: Connect,
 ) -> list[str]:
     """Take the results of these runs away and queue a new attempt of each, its retries fresh.
 
@@ -43,6 +43,7 @@ async def replay(
     Returns:
         what will run again; what has not ended, or is not the tenant's, is left alone.
     """
+    conn = await connect()
     ids = list(dict.fromkeys(task_ids))
     ended = await rows.take_results(conn, ids=ids, tenant_id=tenant_id, input_limit=INPUT_KEPT)
     await catalog.load_versions(conn, (run.task.version for run in ended))
@@ -59,7 +60,7 @@ async def replay(
     rest = set(ids).difference(replayed)
     members = await workflow_rows.find_members(conn, tenant_id=tenant_id, ids=sorted(rest)) if rest else []
     if members:
-        runs = await workflows.load(((tenant_id, member.run_id or member.id) for member in members), catalog, conn)
+        runs = await workflows.load(((tenant_id, member.run_id or member.id) for member in members), catalog, connect)
         chosen, found = _choose(members, runs)
         replayed += found
         if chosen:

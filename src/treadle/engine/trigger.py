@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
     from treadle.engine.commands import Trigger
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Conn, Connect
 
 
 def child_key(task: Attempt) -> str | None:
@@ -23,15 +23,20 @@ def child_key(task: Attempt) -> str | None:
     return None if task.child_index is None else f"i:{task.child_index}"
 
 
-async def settle(commands: list[Trigger], batch: Batch, conn: Conn) -> None:
+async def settle(commands: list[Trigger], batch: Batch, connect: Connect) -> None:
     """Find out which of the runs are new, and let their first attempts be ready.
 
     A child whose parent has spawned it before (under the same key or index) is answered with the one that exists.
+
+    Args:
+        commands: triggers.
+        batch: the commit.
+        connect: begins its transaction; called only if a table must be asked.
     """
     children = [task for command in commands for task in command.tasks if task.parent_id is not None]
-    known = await _claim(children, conn) if children else {}
+    known = await _claim(children, await connect()) if children else {}
     uncertain = [task for command in commands if command.uncertain for task in command.tasks]
-    stored = await _stored(uncertain, conn) if uncertain else set()
+    stored = await _stored(uncertain, await connect()) if uncertain else set()
     for command in commands:
         ids: list[str | BaseException] = []
         for task in command.tasks:
@@ -88,26 +93,29 @@ async def _stored(tasks: list[Attempt], conn: Conn) -> set[str]:
     )
 
 
+def rows_of(created: list[Attempt], now: float) -> list[rows.TaskRow]:
+    """New runs as the table takes them."""
+    return [
+        rows.TaskRow(
+            task.kind.tenant_id,
+            task.task_id,
+            task.kind.version,
+            task.kind.step,
+            task.kind.queue_id,
+            task.priority,
+            now,
+            task.input or b"{}",
+            task.metadata,
+            task.parent_id,
+            task.child_index,
+            task.child_key,
+            task.run_id,
+            task.triggers,
+        )
+        for task in created
+    ]
+
+
 async def write(batch: Batch, conn: Conn) -> None:
     """Store the new runs."""
-    now = batch.moment
-    await rows.insert_tasks(
-        conn,
-        [
-            rows.TaskRow(
-                task.kind.tenant_id,
-                task.task_id,
-                task.kind.version,
-                task.kind.step,
-                task.kind.queue_id,
-                task.priority,
-                task.input or b"{}",
-                task.metadata,
-                task.parent_id,
-                task.child_index,
-                task.child_key,
-                now,
-            )
-            for task in batch.created
-        ],
-    )
+    await rows.insert_tasks(conn, rows_of(batch.created, batch.now))

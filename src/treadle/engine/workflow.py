@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from treadle.engine.catalog import Catalog, TaskKind
     from treadle.model.plan import Plan
-    from treadle.storage.database import Conn
+    from treadle.storage.database import Conn, Connect
 
 BOUND = 64 * 1024 * 1024
 """About how many bytes of workflow runs are held; the rest is read from the tables when something happens to it."""
@@ -142,7 +142,7 @@ class Workflows:
         self._add(run)
         return run
 
-    async def load(self, keys: Iterable[tuple[int, str]], catalog: Catalog, conn: Conn) -> dict[str, WorkflowRun]:
+    async def load(self, keys: Iterable[tuple[int, str]], catalog: Catalog, connect: Connect) -> dict[str, WorkflowRun]:
         """Workflow runs, given as (tenant, id), from memory or the tables; what is none is left out."""
         found: dict[str, WorkflowRun] = {}
         missing: list[tuple[int, str]] = []
@@ -154,15 +154,17 @@ class Workflows:
                 self._runs.move_to_end(run.id)
                 self._touched[run.id] = found[run.id] = run
         if missing:
-            found |= await self._read(missing, catalog, conn)
+            found |= await self._read(missing, catalog, connect)
         return found
 
-    async def load_judged_inputs(self, runs: Iterable[WorkflowRun], conn: Conn) -> None:
+    async def load_judged_inputs(self, runs: Iterable[WorkflowRun], connect: Connect) -> None:
         """Make sure that inputs are at hand where the expressions of parent conditions may ask for them."""
         roots = [run.root for run in runs if run.judged.outputs and run.root.input is None]
         if roots:
             inputs = await task_rows.load_inputs(
-                conn, tenant_ids=[root.kind.tenant_id for root in roots], ids=[root.task_id for root in roots]
+                await connect(),
+                tenant_ids=[root.kind.tenant_id for root in roots],
+                ids=[root.task_id for root in roots],
             )
             for root in roots:
                 root.input = inputs[root.task_id]
@@ -197,8 +199,11 @@ class Workflows:
             found = self._judged[kind.version] = Judged(steps, outputs)
         return found
 
-    async def _read(self, keys: Sequence[tuple[int, str]], catalog: Catalog, conn: Conn) -> dict[str, WorkflowRun]:
+    async def _read(
+        self, keys: Sequence[tuple[int, str]], catalog: Catalog, connect: Connect
+    ) -> dict[str, WorkflowRun]:
         """Work out from the tables how far runs are."""
+        conn = await connect()
         found = await rows.load_runs(
             conn,
             tenant_ids=[tenant_id for tenant_id, _ in keys],
@@ -215,7 +220,7 @@ class Workflows:
         for run in runs:
             run.progress = Progress.restore(run.plan, states[run.id], run.met)
             self._add(run)
-        await self.load_judged_inputs(runs, conn)
+        await self.load_judged_inputs(runs, connect)
         return {run.id: run for run in runs}
 
     def _unread(self, row: rows.RunColumns, catalog: Catalog) -> WorkflowRun:

@@ -155,7 +155,7 @@ class Progress:
         return self._finish(moves)
 
     def met(self, step: int, places: Iterable[int], verdict: Verdict) -> list[Move]:
-        """Sleeps of a waiting step became due, or its events came: together, so that the order of a few is no matter."""
+        """Sleeps of a waiting step became due, or events came for it. What came together is to be given together."""
         if self.states[step] != _WAITING:
             return []
         met = self._met[step]
@@ -221,7 +221,8 @@ class Progress:
     def status(self) -> RunStatus:
         """How the run ended; of one that has not: RUNNING once a step was queued or ended, QUEUED before."""
         if not self.finished:
-            return RunStatus.RUNNING if max(self.states, default=0) >= _LIVE else RunStatus.QUEUED
+            fresh = self.states.count(_BLOCKED) + self.states.count(_WAITING)
+            return RunStatus.QUEUED if fresh == len(self.states) else RunStatus.RUNNING
         if self._ended_as[_FAILED]:
             return RunStatus.FAILED
         return RunStatus.CANCELLED if self._ended_as[_CANCELLED] else RunStatus.COMPLETED

@@ -44,6 +44,8 @@ class Leases:
         self._unclaimed: set[int] = set()
         self.owned: dict[int, int] = {}
         self.on_change: Callable[[], None] = lambda: None
+        # Told that the database is out of reach, though nobody may be asking the loop for anything.
+        self.on_unreachable: Callable[[], None] = lambda: None
 
     @property
     def alone(self) -> bool:
@@ -131,6 +133,7 @@ class Leases:
                 await self._round(own)
             except Exception as problem:  # noqa: BLE001 - the next heartbeat tries again
                 _log.warning("could not look after leases", problem=repr(problem))
+                self.on_unreachable()
 
     async def _round(self, own: Callable[[set[int]], Awaitable[None]]) -> None:
         before = (dict(self._owners), set(self.owned))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
 from treadle.engine import (
     assign,
+    at_once,
     cancel,
     conditions,
     emit,
@@ -43,7 +43,7 @@ from treadle.engine.commands import (
 )
 from treadle.model.errors import NotFound
 from treadle.scheduler.events import Discarded, Queued, Refilled, Released, Tick
-from treadle.storage import leases
+from treadle.scheduler.transaction import Transaction
 
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
@@ -78,28 +78,31 @@ class Ledger:
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
         batch = Batch(now, self._audience.followed)
-        conn = seat.conn
-        await leases.begin_fenced(conn, engine_id=seat.engine_id)
+        transaction = Transaction(seat)
         try:
-            await self._apply(commands, batch, memory, conn)
-            chosen = await self._choose(batch, memory, conn)
+            await self._apply(commands, batch, memory, transaction)
+            chosen = await self._choose(batch, memory, transaction)
             queued = [item for item in batch.ready if not item.worker_id]
-            await self._write(batch, chosen, queued, conn)
-            # After the results of this very commit are there to be read.
-            await inputs.load_missing(chosen, memory.workflows, conn)
-            await inputs.load_missing(batch.redelivered, memory.workflows, conn)
-            await leases.commit(conn)
+            # What is not at hand is read after the results of this very commit are there.
+            unknown = inputs.give(chosen, memory.workflows)
+            if transaction.begun or unknown or not at_once.fits(batch, chosen, queued):
+                conn = await transaction.begin()
+                await self._write(batch, chosen, queued, conn)
+                await inputs.load(unknown, conn)
+                await inputs.load(inputs.give(batch.redelivered, memory.workflows), conn)
+                await transaction.commit()
+            else:
+                await at_once.write(batch, chosen, seat.conn, engine_id=seat.engine_id)
         except BaseException:
             memory.ended_in_vain = batch.ended
-            with suppress(Exception):
-                await leases.roll_back(conn)
+            await transaction.roll_back()
             raise
         enqueue.settle(queued)
         memory.timers.note(batch, queued)
         memory.workflows.trim()
         self._tell(batch, chosen, memory)
 
-    async def _apply(self, commands: list[Command], batch: Batch, memory: Memory, conn: Conn) -> None:
+    async def _apply(self, commands: list[Command], batch: Batch, memory: Memory, transaction: Transaction) -> None:
         triggers: list[Trigger] = []
         for command in commands:
             match command:
@@ -108,33 +111,38 @@ class Ledger:
                 case Trigger():
                     triggers.append(command)
                 case Push():
-                    await push.apply(command, batch, conn)
+                    await push.apply(command, batch, await transaction.begin())
                 case Cancel() | Replay():
-                    await self._alone(command, batch, memory, conn)
+                    await self._alone(command, batch, memory, transaction)
                 case _:
                     self._control(command, batch, memory)
         if triggers:
-            await trigger.settle(triggers, batch, conn)
+            await trigger.settle(triggers, batch, transaction.begin)
         expire.overrun(memory.running, batch)
         if memory.timers.expiry_due(batch.now):
+            conn = await transaction.begin()
             expired = await expire.expire_queued(self._catalog, batch, conn, memory.tenant_ids)
             memory.core.apply(Discarded(expired), batch.now)
             await memory.timers.reload_expiry(conn)
         if memory.timers.backoff_due(batch.now):
+            conn = await transaction.begin()
             await expire.wake_due(self._catalog, batch, conn, memory.tenant_ids)
             await memory.timers.reload_backoff(conn)
-        await self._advance(batch, memory, conn)
+        await self._advance(batch, memory, transaction)
 
-    async def _advance(self, batch: Batch, memory: Memory, conn: Conn) -> None:
+    async def _advance(self, batch: Batch, memory: Memory, transaction: Transaction) -> None:
         """Move the workflow runs that this commit is about."""
         overslept: list[Fact] = []
         if memory.timers.sleep_due(batch.now):
+            conn = await transaction.begin()
             overslept = await conditions.sleeps_over(batch, conn, memory.tenant_ids)
             await memory.timers.reload_sleep(conn)
         if overslept or batch.steps_ended or batch.begun or batch.pushed or batch.changes is not None:
-            await advance(batch, overslept, workflows=memory.workflows, catalog=self._catalog, conn=conn)
+            await advance(
+                batch, overslept, workflows=memory.workflows, catalog=self._catalog, connect=transaction.begin
+            )
 
-    async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, conn: Conn) -> None:
+    async def _alone(self, command: Cancel | Replay, batch: Batch, memory: Memory, transaction: Transaction) -> None:
         future = command.future
         match command:
             case Cancel():
@@ -146,7 +154,7 @@ class Ledger:
                     workflows=memory.workflows,
                     catalog=self._catalog,
                     batch=batch,
-                    conn=conn,
+                    connect=transaction.begin,
                 )
             case Replay():
                 ids = await replay.replay(
@@ -156,7 +164,7 @@ class Ledger:
                     workflows=memory.workflows,
                     catalog=self._catalog,
                     batch=batch,
-                    conn=conn,
+                    connect=transaction.begin,
                 )
         memory.core.apply(Discarded(batch.withdrawn), batch.now)
         batch.after.append(lambda: resolve(future, ids))
@@ -189,14 +197,14 @@ class Ledger:
             # An answer, not a failure of the commit: nothing was changed.
             batch.after.append(lambda error=error: command.fail(error))  # type: ignore[misc]  # bound early
 
-    async def _choose(self, batch: Batch, memory: Memory, conn: Conn) -> list[Attempt]:
+    async def _choose(self, batch: Batch, memory: Memory, transaction: Transaction) -> list[Attempt]:
         core = memory.core
         now = batch.now
         core.apply(Released(batch.freed), now)
         for wish in core.starving():
             items = await enqueue.read_window(
                 self._catalog,
-                conn,
+                await transaction.begin(),
                 tenant_id=wish.tenant_id,
                 queue_id=wish.queue_id,
                 after=wish.after,
@@ -204,7 +212,7 @@ class Ledger:
             )
             core.apply(Refilled(wish.queue_id, items, complete=len(items) < wish.limit), now)
         if batch.ready:
-            await memory.positions.reserve(len(batch.ready), conn)
+            await memory.positions.reserve(len(batch.ready), transaction.begin)
             for item in batch.ready:
                 memory.positions.place(item)
             core.apply(Queued(batch.ready), now)

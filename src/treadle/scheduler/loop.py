@@ -249,7 +249,7 @@ class Loop:
         await self._load(set(before.tenant_ids) if tenant_ids is None else tenant_ids)
         batch = Batch(self._clock.now())
         self._memory.follow(before, batch)
-        await inputs.load_missing(batch.redelivered, self._memory.workflows, self._seat.conn)
+        await inputs.load(inputs.give(batch.redelivered, self._memory.workflows), self._seat.conn)
         self._memory.deliver(batch.redelivered)
         await self._watch_absent()
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.storage import arrays
+from treadle.storage import arrays, copy
 from treadle.storage.load import statements
 from treadle.storage.rows import only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from treadle.storage.database import Conn
 
 _SQL = statements("assign")
 
+# The number of fields, then tenant_id, task_id and attempt; retries_used and reassigned.
+_fixed = Struct(">hiii16sii").pack
+_counts = Struct(">ihih").pack
+
 
 class AttemptRow(NamedTuple):
-    """A new running attempt, column by column."""
+    """A new running attempt, column by column; times in epoch seconds."""
 
     tenant_id: int
     task_id: str
@@ -26,13 +30,27 @@ class AttemptRow(NamedTuple):
     worker_id: str
     retries_used: int
     reassigned: int
-    assigned_at: datetime
-    timeout_at: datetime
+    assigned_at: float
+    timeout_at: float
 
 
 async def insert_attempts(conn: Conn, rows: Iterable[AttemptRow]) -> None:
     """Give attempts to workers, by COPY."""
-    await conn.copy_records_to_table("attempt", schema_name="treadle", columns=AttemptRow._fields, records=rows)
+    stamps = copy.Stamps()
+    ids = copy.Ids()
+    await copy.send(
+        conn,
+        "attempt",
+        AttemptRow._fields,
+        [
+            _fixed(8, 4, tenant, 16, copy.uuid_bytes(task), 4, attempt)
+            + ids[worker]
+            + _counts(2, retries, 2, reassigned)
+            + stamps[assigned_at]
+            + stamps[timeout_at]
+            for tenant, task, attempt, worker, retries, reassigned, assigned_at, timeout_at in rows
+        ],
+    )
 
 
 async def delete_queue_items(

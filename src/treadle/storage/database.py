@@ -10,9 +10,12 @@ import asyncpg
 from treadle.model.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+Connect: TypeAlias = "Callable[[], Awaitable[Conn]]"
+"""Begins the transaction of a commit, if that has not happened yet: many commits need not ask any table."""
 
 # Above the number of statements, so that none is ever prepared twice on a connection.
 _STATEMENT_CACHE = 300

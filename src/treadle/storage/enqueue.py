@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from treadle.storage import copy
 from treadle.storage.load import statements
 from treadle.storage.rows import TaskColumns, only, task_columns
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from treadle.storage.database import Conn
 
 _SQL = statements("enqueue")
+
+# The number of fields, then all of them but expires_at.
+_fixed = Struct(">hiiiiihiqi16siiihih").pack
 
 
 class WindowRow(NamedTuple):
@@ -30,7 +35,7 @@ class WindowRow(NamedTuple):
 
 
 class QueueRow(NamedTuple):
-    """An attempt to be queued, column by column."""
+    """An attempt to be queued, column by column; `expires_at` in epoch seconds."""
 
     tenant_id: int
     queue_id: int
@@ -40,12 +45,40 @@ class QueueRow(NamedTuple):
     attempt: int
     retries_used: int
     reassigned: int
-    expires_at: datetime
+    expires_at: float
 
 
 async def insert_queue_items(conn: Conn, rows: Iterable[QueueRow]) -> None:
     """Queue attempts that found no free slot in the commit that made them ready, by COPY."""
-    await conn.copy_records_to_table("queue_item", schema_name="treadle", columns=QueueRow._fields, records=rows)
+    stamps = copy.Stamps()
+    await copy.send(
+        conn,
+        "queue_item",
+        QueueRow._fields,
+        [
+            _fixed(
+                9,
+                4,
+                tenant,
+                4,
+                queue,
+                2,
+                rank,
+                8,
+                position,
+                16,
+                copy.uuid_bytes(task),
+                4,
+                attempt,
+                2,
+                retries,
+                2,
+                moved,
+            )
+            + stamps[expires_at]
+            for tenant, queue, rank, position, task, attempt, retries, moved, expires_at in rows
+        ],
+    )
 
 
 async def load_window(

@@ -9,8 +9,7 @@ from treadle.storage.load import statements
 from treadle.storage.rows import TaskColumns, task_columns, text_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from treadle.storage.database import Conn
 
@@ -45,25 +44,6 @@ class Member(NamedTuple):
     id: str
     run_id: str | None
     step: int
-
-
-class StepRow(NamedTuple):
-    """A new task of a workflow run, column by column."""
-
-    tenant_id: int
-    id: str
-    version: int
-    step: int
-    queue_id: int
-    priority: int
-    input: bytes
-    metadata: str | None
-    parent_id: str | None
-    child_index: int | None
-    child_key: str | None
-    created_at: datetime
-    run_id: str
-    triggers: str | None
 
 
 async def load_runs(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str], input_limit: int) -> list[RunColumns]:
@@ -104,11 +84,6 @@ async def take_step_results(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -
     """Take results away; returns the attempts that had ended the tasks, by id."""
     rows = await conn.fetch(_SQL["take_step_results"], tenant_id, arrays.ids(ids))
     return {str(row[0]): row[1] for row in rows}
-
-
-async def insert_steps(conn: Conn, rows: Iterable[StepRow]) -> None:
-    """Store new tasks of workflow runs, by COPY."""
-    await conn.copy_records_to_table("task", schema_name="treadle", columns=StepRow._fields, records=rows)
 
 
 async def set_triggers(
