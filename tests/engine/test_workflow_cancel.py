@@ -286,9 +286,9 @@ async def test_a_child_knows_the_workflow_run_of_the_task_that_spawned_it(engine
         runs_pb2.NewRun(task="flow", parent_task_id=new_id()),
     ]
     starting = asyncio.create_task(triggers.start(runs_pb2.StartRequest(runs=wanted), Caller(TENANT, "", "")))
-    async with asyncio.timeout(5):
-        await engine.inbox.wait()
-    await engine.settle()
+    while not starting.done():
+        await asyncio.wait({starting}, timeout=0.01)
+        await engine.settle()
     started, refused = (await starting).outcomes
     assert refused.problem.field == "runs[1].parent_task_id"
     run = await engine.run(started.run_id)
