@@ -1,30 +1,35 @@
 """Those who wait hear of the end of a run once: pushed when it comes, looked up when it has been."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import asyncpg
 import pytest
 
+from tests.engine.flows import flow, step
 from tests.engine.harness import OTHER_TENANT, TENANT, Engine, completed, failed
 from tests.support.eventually import eventually
 from treadle.engine.catalog import TaskKind
 from treadle.engine.ports import Ended, Happening
 from treadle.model.ids import new_id
-from treadle.model.states import RunStatus
+from treadle.model.states import EventKind, RunStatus
 from treadle.monitor.audience import RunAudience
+from treadle.monitor.steps import Step
 
 
 class Hearer:
     """Waits, follows, and remembers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, wants_steps: bool = True) -> None:
+        self.wants_steps = wants_steps
         self.heard: list[Ended] = []
+        self.steps: dict[str, Sequence[Step]] = {}
         self.missing: list[str] = []
         self.happenings: list[Happening] = []
 
-    def ended(self, ended: Ended) -> None:
+    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
         self.heard.append(ended)
+        self.steps[ended.task_id] = steps
 
     def unknown(self, task_id: str) -> None:
         self.missing.append(task_id)
@@ -190,3 +195,72 @@ async def test_followers_hear_only_of_what_they_follow(engine: Engine, audience:
     audience.unfollow(followed, hearer)
     audience.unfollow(followed, hearer)
     assert followed not in audience.followed
+
+
+async def test_the_end_of_a_workflow_run_is_told_with_its_tasks(engine: Engine, audience: RunAudience) -> None:
+    made = await flow(engine, step("a"), step("b", "a"), on_failure=step("mend"))
+    run_id = await made.start()
+    whole, bare = Hearer(), Hearer(wants_steps=False)
+    audience.wait_for(TENANT, [run_id], whole)
+    audience.wait_for(TENANT, [run_id], bare)
+    await made.complete(run_id, "a", output=b'{"n":1}')
+    assert whole.heard == bare.heard == []
+    await made.complete(run_id, "b", output=b'{"n":2}')
+    # Who does not want the tasks need not wait until they are read.
+    assert bare.ids == [run_id]
+    await heard(whole, run_id)
+    assert whole.heard[0].status is RunStatus.COMPLETED
+    assert [(name, row.id, row.output) for name, row in whole.steps[run_id]] == [
+        ("a", made.id(run_id, "a"), b'{"n":1}'),
+        ("b", made.id(run_id, "b"), b'{"n":2}'),
+    ]
+    assert not audience._waiting
+
+
+async def test_workflow_runs_that_ended_before_are_looked_up_with_their_tasks(
+    engine: Engine, audience: RunAudience
+) -> None:
+    made = await flow(engine, step("a"), step("b", "a"), on_failure=step("mend"))
+    runs = [await made.start() for _ in range(3)]
+    for run_id in runs:
+        await made.fail(run_id, "a", error="no")
+        await made.complete(run_id, "mend")
+    hearer = Hearer()
+    audience.wait_for(TENANT, runs, hearer)
+    await heard(hearer, *runs)
+    for run_id in runs:
+        assert [(name, row.status) for name, row in hearer.steps[run_id]] == [
+            ("a", RunStatus.FAILED),
+            ("b", RunStatus.CANCELLED),
+            ("mend", RunStatus.COMPLETED),
+        ]
+
+
+async def test_the_end_of_a_single_task_of_a_workflow_run_is_told_under_its_id(
+    engine: Engine, audience: RunAudience
+) -> None:
+    made = await flow(engine, step("a"), step("b", "a"))
+    run_id = await made.start()
+    hearer = Hearer()
+    audience.wait_for(TENANT, [made.id(run_id, "a")], hearer)
+    await made.complete(run_id, "a", output=b"1")
+    assert [(entry.task_id, entry.run_id, entry.output) for entry in hearer.heard] == [
+        (made.id(run_id, "a"), run_id, b"1")
+    ]
+
+
+async def test_followers_of_a_workflow_run_hear_of_its_tasks(engine: Engine, audience: RunAudience) -> None:
+    made = await flow(engine, step("a"), step("b", "a"))
+    run_id, other = await made.start(), await made.start()
+    of_run, of_task = Hearer(), Hearer()
+    audience.follow(run_id, of_run)
+    audience.follow(made.id(run_id, "b"), of_task)
+    for each in (run_id, other):
+        await made.complete(each, "a", output=b'{"n":1}')
+        await made.fail(each, "b", error="no")
+    a, b = made.id(run_id, "a"), made.id(run_id, "b")
+    assert [(each.task_id, each.kind, each.payload) for each in of_run.happenings] == [
+        (a, EventKind.COMPLETED, '{"n":1}'),
+        (b, EventKind.FAILED, "no"),
+    ]
+    assert [(each.task_id, each.kind) for each in of_task.happenings] == [(b, EventKind.FAILED)]

@@ -12,6 +12,7 @@ from tests.storage.filled import fill
 from tests.storage.thread import PlainConnection, plain_connection
 from tests.support.databases import new_database, run_apart
 from treadle.model.ids import id_at
+from treadle.model.states import RunStatus
 from treadle.runtime.clock import moment
 from treadle.storage import assign, enqueue, event, expire, finish, read, register, retry, trigger
 from treadle.storage.database import Conn
@@ -224,10 +225,46 @@ def test_a_page_of_runs(filled: Filled, wanted: read.RunFilter, within: int) -> 
 
 
 @GENERIC
+@pytest.mark.parametrize(
+    "statuses", [(RunStatus.QUEUED,), (RunStatus.RUNNING,), (RunStatus.QUEUED, RunStatus.RUNNING)], ids=str
+)
+def test_a_page_of_runs_that_have_not_ended(filled: Filled, plan: str, statuses: tuple[RunStatus, ...]) -> None:
+    def ask(conn: Conn) -> Awaitable[object]:
+        return read.find_active(
+            conn,
+            tenant_id=TENANT,
+            wanted=read.RunFilter(statuses=statuses),
+            since=None,
+            before=None,
+            limit=50,
+        )
+
+    check(filled.scans(ask, plan=plan), reads_at_most=4 * 50)
+
+
+@GENERIC
+def test_a_page_of_runs_that_have_ended(filled: Filled, plan: str) -> None:
+    def ask(conn: Conn) -> Awaitable[object]:
+        wanted = read.RunFilter(statuses=(RunStatus.COMPLETED,))
+        return read.find_ended_runs(conn, tenant_id=TENANT, wanted=wanted, limit=50)
+
+    check(filled.scans(ask, plan=plan), reads_at_most=3 * 50)
+
+
+@GENERIC
+def test_count_children(filled: Filled, plan: str) -> None:
+    ids = filled.ids("child", 50, "parent_id")
+    check(
+        filled.scans(lambda conn: read.count_children(conn, tenant_id=TENANT, ids=ids), plan=plan),
+        reads_at_most=10 * 50,
+    )
+
+
+@GENERIC
 def test_run_rows(filled: Filled, plan: str) -> None:
     ids = filled.ids("task", 50)
     check(
-        filled.scans(lambda conn: read.run_rows(conn, tenant_id=TENANT, ids=ids), plan=plan),
+        filled.scans(lambda conn: read.bare_rows(conn, tenant_id=TENANT, ids=ids), plan=plan),
         reads_at_most=250,
     )
 

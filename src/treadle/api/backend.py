@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from treadle.model.states import RunStatus
+from treadle.model.states import EventKind, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,75 @@ class RunSelection:
     statuses: tuple[RunStatus, ...] = ()
     workflow_ids: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    # Whether all of the metadata must match, instead of any.
+    all_metadata: bool = False
+    # Whether the tasks of workflow runs are meant instead of the workflow runs.
+    tasks: bool = False
+    parent_id: str | None = None
+    worker_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run, or a task of a workflow run, as monitoring shows it. Times are aware and in UTC; payloads are JSON.
+
+    `run_id` is the run that a task is part of, and otherwise its own. A workflow run has its tasks as `steps`, and no
+    `step_id`.
+    """
+
+    id: str
+    run_id: str
+    name: str
+    workflow_id: str
+    workflow_name: str
+    version_id: str
+    status: RunStatus
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    step_id: str | None = None
+    action: str = ""
+    is_durable: bool = False
+    metadata: str | None = None
+    parent_id: str | None = None
+    input: bytes | None = None
+    output: bytes | None = None
+    error: str | None = None
+    spawned: int = 0
+    steps: "tuple[RunView, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """Something that happened to a task, or to a run as a whole."""
+
+    at: datetime
+    kind: EventKind
+    task_id: str
+    name: str
+    attempt: int
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """A step of a workflow: its task in a run, if that has come to be, and the steps that wait for it."""
+
+    step_id: str
+    name: str
+    children: tuple[str, ...]
+    task_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetailsView:
+    """A run with its tasks, what happened to them, and the shape of its workflow."""
+
+    run: RunView
+    tasks: tuple[RunView, ...]
+    events: tuple[EventView, ...]
+    shape: tuple[StepView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +159,26 @@ class ApiBackend(Protocol):
 
     async def run_status(self, caller: Principal, run_id: str) -> RunStatus:
         """Raises NotFound, or PermissionDenied for another tenant's run."""
+        ...
+
+    async def run(self, caller: Principal, run_id: str) -> RunDetailsView:
+        """Raises NotFound."""
+        ...
+
+    async def task(self, caller: Principal, task_id: str) -> RunView:
+        """A run of one task, or a task of a workflow run. Raises NotFound."""
+        ...
+
+    async def list_runs(
+        self, caller: Principal, selection: RunSelection, *, offset: int, limit: int, payloads: bool
+    ) -> list[RunView]:
+        """A page of the runs selected, newest first."""
+        ...
+
+    async def start_run(
+        self, caller: Principal, name: str, payload: bytes, metadata: bytes, priority: int | None
+    ) -> str:
+        """Start a run; its id. Raises InvalidInput."""
         ...
 
     async def find_runs(self, caller: Principal, selection: RunSelection) -> list[str]:

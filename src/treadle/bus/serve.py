@@ -49,6 +49,9 @@ _MAX_AWAITED = 500_000
 class Peer:
     """One engine on the other side of a link: what is to be told to it goes into its next message."""
 
+    # The other engine reads the tasks of a workflow run from the tables, if anyone there wants them.
+    wants_steps = False
+
     def __init__(self) -> None:
         self.workers: dict[str, tuple[int, RemotePort]] = {}
         self.awaited: dict[str, int] = {}
@@ -56,8 +59,9 @@ class Peer:
         self.filled = asyncio.Event()
         self.closed = False
 
-    def ended(self, ended: Ended) -> None:
+    def ended(self, ended: Ended, steps: Sequence[object] = ()) -> None:
         """A run that the other engine asked about has ended."""
+        del steps
         self.awaited.pop(ended.task_id, None)
         self.response.ended.append(
             pb.Ended(

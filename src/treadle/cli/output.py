@@ -102,7 +102,14 @@ def _print_plain_table(columns: Sequence[str], rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-STATUS_STYLES = {"COMPLETED": "green", "FAILED": "red", "CANCELLED": "yellow", "RUNNING": "cyan", "QUEUED": "blue"}
+STATUS_STYLES = {
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "yellow",
+    "RUNNING": "cyan",
+    "QUEUED": "blue",
+    "SKIPPED": "bold",
+}
 
 
 # What a narrow terminal may cut, in the order in which room is given; half an id is of no use to anyone.

@@ -46,7 +46,7 @@ class Batch:
         followed: the runs whose events someone follows live.
     """
 
-    def __init__(self, now: float, followed: Container[str] = ()) -> None:
+    def __init__(self, now: float, followed: Container[str | None] = ()) -> None:
         self.now = now
         self.followed = followed
         self.moment = moment(now)
@@ -75,10 +75,22 @@ class Batch:
         # What happened, by tenant and kind.
         self.events: dict[tuple[int, EventKind], EventGroup] = {}
 
-    def show(self, kind: EventKind, attempt: int, task_kind: TaskKind, task_id: str, payload: str) -> None:
-        """Tell those who follow a run, if anyone does, once the commit is done."""
-        if task_id in self.followed:
-            self.happenings.append(Happening(kind, task_id, attempt, task_kind.definition.retries, payload))
+    def followed_at_all(self, task_id: str, run_id: str | None) -> bool:
+        """Whether someone follows a task, or the workflow run that it is a task of."""
+        return task_id in self.followed or run_id in self.followed
+
+    def show(
+        self,
+        kind: EventKind,
+        attempt: int,
+        task_kind: TaskKind,
+        task_id: str,
+        payload: str,
+        run_id: str | None = None,
+    ) -> None:
+        """Tell those who follow a task, or its workflow run, if anyone does, once the commit is done."""
+        if self.followed_at_all(task_id, run_id):
+            self.happenings.append(Happening(kind, task_id, attempt, task_kind.definition.retries, payload, run_id))
 
     def note(self, kind: EventKind, tenant_id: int, task_id: str, attempt: int, detail: str | None = None) -> None:
         """Write an event into the log of this commit."""

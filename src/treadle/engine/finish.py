@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from treadle.engine.catalog import RUN_STEP
 from treadle.engine.ports import Ended
 from treadle.model.errors import Conflict
 from treadle.model.states import EventKind, RunStatus
@@ -88,9 +89,10 @@ def note_end(ended: Ended, batch: Batch, detail: str | None = None) -> None:
     batch.results.append(ended)
     event = EVENTS[ended.status]
     batch.note(event, ended.kind.tenant_id, ended.task_id, ended.attempt, detail)
-    if ended.task_id in batch.followed:
+    # Of a workflow run its tasks are shown; its own end is told to those who wait for it.
+    if ended.kind.step != RUN_STEP and batch.followed_at_all(ended.task_id, ended.run_id):
         payload = ended.error if ended.error is not None else (ended.output or b"").decode()
-        batch.show(event, ended.attempt, ended.kind, ended.task_id, payload)
+        batch.show(event, ended.attempt, ended.kind, ended.task_id, payload, ended.run_id)
 
 
 async def write_ended(attempts: list[Attempt], conn: Conn) -> None:

@@ -74,7 +74,7 @@ class Audience(Protocol):
         ...
 
     @property
-    def followed(self) -> Container[str]:
+    def followed(self) -> Container[str | None]:
         """The runs whose events someone follows live."""
         ...
 

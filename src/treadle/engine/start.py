@@ -26,7 +26,7 @@ def start(attempt: Attempt, started_at: float, batch: Batch, *, keep: bool) -> N
         return
     attempt.started_at = min(max(started_at, attempt.assigned_at), batch.now)
     batch.note(EventKind.STARTED, attempt.kind.tenant_id, attempt.task_id, attempt.attempt)
-    batch.show(EventKind.STARTED, attempt.attempt, attempt.kind, attempt.task_id, "")
+    batch.show(EventKind.STARTED, attempt.attempt, attempt.kind, attempt.task_id, "", attempt.run_id)
     if keep:
         batch.started.append(attempt)
 

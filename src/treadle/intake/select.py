@@ -58,18 +58,20 @@ class Selections:
 
     async def cancel_runs(self, request: runs_pb2.SelectRuns, caller: Caller) -> runs_pb2.ChangedRuns:
         """Cancel runs that have not ended."""
-        return runs_pb2.ChangedRuns(ids=await self.cancel(await self._runs(request, caller), caller))
+        ids = await self._runs(request, caller)
+        return runs_pb2.ChangedRuns(ids=await self.cancel(ids, caller, children=request.children))
 
     async def replay_runs(self, request: runs_pb2.SelectRuns, caller: Caller) -> runs_pb2.ChangedRuns:
         """Run ended runs again."""
         return runs_pb2.ChangedRuns(ids=await self.replay(await self._runs(request, caller), caller))
 
-    async def cancel(self, ids: Sequence[str], caller: Caller) -> list[str]:
-        """Cancel runs by id; returns those that this call cancelled."""
+    async def cancel(self, ids: Sequence[str], caller: Caller, *, children: bool = False) -> list[str]:
+        """Cancel runs by id, and with `children` what they have spawned; returns those that this call cancelled."""
         changed: list[str] = []
         for first in range(0, len(ids), _AT_ONCE):
             future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-            await self._inbox.put_when_owned(Cancel(caller.tenant_id, list(ids[first : first + _AT_ONCE]), future))
+            some = list(ids[first : first + _AT_ONCE])
+            await self._inbox.put_when_owned(Cancel(caller.tenant_id, some, future, children))
             changed += await future
         return changed
 

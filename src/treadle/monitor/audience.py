@@ -99,7 +99,7 @@ class RunAudience:
         return [waiter for waiter in waiters if not waiter.wants_steps]
 
     @property
-    def followed(self) -> Container[str]:
+    def followed(self) -> Container[str | None]:
         """The runs whose events someone follows live."""
         return self._following
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Literal, cast
 
-from treadle.api.backend import Principal, RunSelection, SlotView, WorkerView
+from treadle.api.backend import Principal, RunDetailsView, RunSelection, RunView, SlotView, WorkerView
 from treadle.engine.commands import WorkerChanged
 from treadle.model.errors import NotFound
 from treadle.runtime.clock import moment
 from treadle.storage import register as workers
 from treadle.storage.read import RunFilter, run_rows
+from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from treadle.engine.inbox import Door
     from treadle.engine.running import Running
     from treadle.intake.select import Selections
+    from treadle.intake.trigger import Triggers
     from treadle.model.states import RunStatus
     from treadle.runtime.clock import Clock
+    from treadle.server.run_views import RunViews
     from treadle.server.tokens import Gate
     from treadle.storage.database import Database
     from treadle.storage.register import WorkerRow
@@ -42,6 +45,8 @@ class EngineBackend:
         inbox: Door,
         liveness: Liveness,
         selections: Selections,
+        triggers: Triggers,
+        views: RunViews,
         running: Callable[[], Running],
         clock: Clock,
         warning: Callable[[], str | None] = lambda: None,
@@ -54,6 +59,8 @@ class EngineBackend:
         self._inbox = inbox
         self._liveness = liveness
         self._selections = selections
+        self._triggers = triggers
+        self._views = views
         self._running = running
         self._clock = clock
         self._callers: dict[str, Caller] = {}
@@ -96,30 +103,46 @@ class EngineBackend:
             raise NotFound("run", f"no run {run_id}")
         return found[0].status
 
+    async def run(self, caller: Principal, run_id: str) -> RunDetailsView:
+        """One run with its tasks and their history."""
+        return await self._views.run(self._caller(caller).tenant_id, run_id)
+
+    async def task(self, caller: Principal, task_id: str) -> RunView:
+        """A run of one task, or a task of a workflow run."""
+        return await self._views.task(self._caller(caller).tenant_id, task_id)
+
+    async def list_runs(
+        self, caller: Principal, selection: RunSelection, *, offset: int, limit: int, payloads: bool
+    ) -> list[RunView]:
+        """A page of the runs selected, newest first."""
+        return await self._views.page(
+            self._caller(caller).tenant_id, _filter(selection), offset=offset, limit=limit, payloads=payloads
+        )
+
+    async def start_run(
+        self, caller: Principal, name: str, payload: bytes, metadata: bytes, priority: int | None
+    ) -> str:
+        """Start a run; its id."""
+        request = v1.TriggerWorkflowRunRequest(
+            workflow_name=name, input=payload, additional_metadata=metadata, priority=priority
+        )
+        return (await self._triggers.trigger_run(request, self._caller(caller))).external_id
+
     async def find_runs(self, caller: Principal, selection: RunSelection) -> list[str]:
         """Ids of the runs selected, newest first."""
-        if selection.ids:
-            async with self._database.connection() as conn:
-                found = await run_rows(conn, tenant_id=self._caller(caller).tenant_id, ids=selection.ids)
-            return [run.id for run in found]
-        return await self._selections.find(
-            RunFilter(
-                statuses=selection.statuses,
-                since=selection.since,
-                until=selection.until,
-                workflow_ids=selection.workflow_ids,
-                metadata=selection.metadata,
-            ),
-            self._caller(caller),
-        )
+        return await self._selections.find(_filter(selection), self._caller(caller))
 
     async def cancel_runs(self, caller: Principal, selection: RunSelection) -> list[str]:
         """Cancel what has not ended."""
-        return await self._selections.cancel(await self.find_runs(caller, selection), self._caller(caller))
+        return await self._selections.cancel(await self._chosen(caller, selection), self._caller(caller))
 
     async def replay_runs(self, caller: Principal, selection: RunSelection) -> list[str]:
         """Run ended runs again."""
-        return await self._selections.replay(await self.find_runs(caller, selection), self._caller(caller))
+        return await self._selections.replay(await self._chosen(caller, selection), self._caller(caller))
+
+    async def _chosen(self, caller: Principal, selection: RunSelection) -> list[str]:
+        # A task that has been named may not have come to be yet: whether there is one is for the engine to say.
+        return list(selection.ids) if selection.ids else await self.find_runs(caller, selection)
 
     def _caller(self, principal: Principal) -> Caller:
         return self._callers[principal.token_id]
@@ -154,3 +177,17 @@ class EngineBackend:
             os=runtime.get("os", ""),
             runtime_extra=runtime.get("extra", ""),
         )
+
+
+def _filter(selection: RunSelection) -> RunFilter:
+    return RunFilter(
+        statuses=selection.statuses,
+        since=selection.since,
+        until=selection.until,
+        workflow_ids=selection.workflow_ids,
+        metadata=selection.metadata,
+        all_metadata=selection.all_metadata,
+        tasks=selection.tasks,
+        parent_id=selection.parent_id,
+        worker_id=selection.worker_id,
+    )

@@ -33,6 +33,7 @@ from treadle.scheduler.loop import Loop
 from treadle.scheduler.memory import Memory
 from treadle.scheduler.seat import Seat
 from treadle.server.backend import EngineBackend
+from treadle.server.run_views import RunViews
 from treadle.storage.register import find_worker
 
 if TYPE_CHECKING:
@@ -155,17 +156,18 @@ class Parts:
         )
         self.liveness.elsewhere = self._links.serve_worker
         selections = Selections(inbox=router, database=database)
+        triggers = Triggers(
+            inbox=router,
+            catalog=self.catalog,
+            clock=clock,
+            max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD,
+            database=database,
+            run_of=self.run_of,
+        )
         by_role: dict[str, tuple[Served, ...]] = {
             "intake": (
                 Workflows(database=database, catalog=self.catalog, clock=clock),
-                Triggers(
-                    inbox=router,
-                    catalog=self.catalog,
-                    clock=clock,
-                    max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD,
-                    database=database,
-                    alive=self.holds,
-                ),
+                triggers,
                 selections,
                 Events(inbox=router, max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD),
             ),
@@ -194,6 +196,8 @@ class Parts:
             inbox=router,
             liveness=self.liveness,
             selections=selections,
+            triggers=triggers,
+            views=RunViews(database=database, catalog=self.catalog, clock=clock),
             running=self.running,
             clock=clock,
             warning=lambda: self.partitions.warning,
@@ -213,6 +217,10 @@ class Parts:
     def holds(self, tenant_id: int, task_id: str) -> bool:
         """Whether the loop holds a run in memory."""
         return self.memory.holds(tenant_id, task_id)
+
+    def run_of(self, tenant_id: int, task_id: str) -> str | None:
+        """The run that a task which the loop holds is part of."""
+        return self.memory.run_of(tenant_id, task_id)
 
     def owns(self, tenant_id: int) -> bool:
         """Whether this engine schedules a tenant."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from treadle.model.states import TERMINAL, RunStatus
@@ -44,25 +45,29 @@ async def find_active_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, lim
     """
     since, before = read.first_id(wanted), read.end_id(wanted)
     if wanted.tasks:
-        rows = await read.find_active(
-            conn, tenant_id=tenant_id, wanted=wanted, since=since, before=before, queue_ids=(), limit=limit
-        )
+        rows = await read.find_active(conn, tenant_id=tenant_id, wanted=wanted, since=since, before=before, limit=limit)
         return [row.task_id for row in rows]
     queue_ids: list[int] = []
-    if RunStatus.QUEUED not in wanted.statuses:
+    if RunStatus.QUEUED not in wanted.statuses and wanted.worker_id is None:
         # Between two of its tasks a running workflow run has none that runs.
         queue_ids = await read.workflow_queues(conn, tenant_id=tenant_id)
 
     async def look(lowest: str | None, upper: str | None, at_most: int | None) -> list[ActiveRow]:
-        return await read.find_active(
-            conn,
-            tenant_id=tenant_id,
-            wanted=wanted,
-            since=lowest,
-            before=upper,
-            queue_ids=queue_ids,
-            limit=at_most,
+        rows = await read.find_active(
+            conn, tenant_id=tenant_id, wanted=wanted, since=lowest, before=upper, limit=at_most
         )
+        if queue_ids:
+            rows += await read.find_waiting_steps(
+                conn,
+                tenant_id=tenant_id,
+                wanted=wanted,
+                since=lowest,
+                before=upper,
+                queue_ids=queue_ids,
+                limit=at_most,
+            )
+            rows.sort(key=attrgetter("task_id"), reverse=True)
+        return rows[:at_most]
 
     found: set[str] = set()
     upper = None if before is None else _end_of_alike(before)

@@ -163,24 +163,16 @@ async def find_ended_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limi
 
 
 async def find_active(
-    conn: Conn,
-    *,
-    tenant_id: int,
-    wanted: RunFilter,
-    since: str | None,
-    before: str | None,
-    queue_ids: Sequence[int],
-    limit: int | None,
+    conn: Conn, *, tenant_id: int, wanted: RunFilter, since: str | None, before: str | None, limit: int | None
 ) -> list[ActiveRow]:
-    """Where runs wait or run that have not ended, the newest tasks first.
+    """Where runs wait or run that have not ended, the newest tasks first; of workflow runs, their tasks.
 
     Args:
         conn: a connection.
         tenant_id: whose.
-        wanted: which runs; of the statuses, those of runs of one task.
+        wanted: which runs; its times are not looked at.
         since: the lowest id of a task.
         before: all ids of tasks are below it.
-        queue_ids: queues to look into for tasks of workflow runs although no queued runs are wanted.
         limit: most rows; None for all.
     """
     t = _terms(wanted)
@@ -199,9 +191,41 @@ async def find_active(
         wanted.tasks,
         wanted.all_metadata,
         t.statuses,
-        queue_ids,
     )
-    return [ActiveRow(str(row[0]), str(row[1]), RunStatus(row[2]), row[3], row[4]) for row in rows]
+    return [_active(row) for row in rows]
+
+
+async def find_waiting_steps(
+    conn: Conn,
+    *,
+    tenant_id: int,
+    wanted: RunFilter,
+    since: str | None,
+    before: str | None,
+    queue_ids: Sequence[int],
+    limit: int | None,
+) -> list[ActiveRow]:
+    """As `find_active`, for tasks of workflow runs that wait, in these queues or outside of any."""
+    t = _terms(wanted)
+    rows = await conn.fetch(
+        _SQL["find_waiting_steps"],
+        tenant_id,
+        since,
+        before,
+        queue_ids,
+        t.workflows,
+        t.names,
+        t.keys,
+        t.values,
+        wanted.parent_id,
+        limit,
+        wanted.all_metadata,
+    )
+    return [_active(row) for row in rows]
+
+
+def _active(row: asyncpg.Record) -> ActiveRow:
+    return ActiveRow(str(row[0]), str(row[1]), RunStatus(row[2]), row[3], row[4])
 
 
 class _Terms(NamedTuple):
@@ -335,6 +359,11 @@ async def ended_runs(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[
         )
         for row in rows
     ]
+
+
+async def count_children(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> dict[str, int]:
+    """How many children tasks have spawned; those that have none are left out."""
+    return {str(row[0]): row[1] for row in await conn.fetch(_SQL["count_children"], tenant_id, ids)}
 
 
 async def run_events(

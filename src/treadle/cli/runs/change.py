@@ -23,6 +23,7 @@ _COUNT_UP_TO = 1000
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Runs by id; or use the filters.")]
 Meta = Annotated[list[str] | None, typer.Option("--meta", help="Metadata as key=value (repeatable).")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Children = Annotated[bool, typer.Option("--children", help="Also what these runs have spawned, and so on.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
@@ -34,6 +35,7 @@ def cancel(
     since: Since = None,
     until: Until = None,
     meta: Meta = None,
+    children: Children = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: Form = Output.TABLE,
@@ -43,6 +45,7 @@ def cancel(
     # Ended runs cannot be cancelled: without --status, look only at those that can.
     chosen = status or (["queued", "running"] if task or since or until or meta else None)
     selection = _read_selection(ids, chosen, task, since, until, meta)
+    selection.children = children
     _change("cancel", "cancelled", lambda engine: engine.cancel, selection, yes=yes, dry_run=dry_run, output=output)
 
 
@@ -58,7 +61,11 @@ def replay(
     dry_run: DryRun = False,
     output: Form = Output.TABLE,
 ) -> None:
-    """Run ended runs again, with the same input and a fresh attempt."""
+    """Run ended runs again, with the same input and fresh attempts.
+
+    Of a workflow run that failed, what had completed is kept; of one that completed, everything runs again. A task of a
+    workflow run takes along those that wait for it.
+    """
     use_output(output)
     selection = _read_selection(ids, status, task, since, until, meta)
     _change("replay", "replayed", lambda engine: engine.replay, selection, yes=yes, dry_run=dry_run, output=output)

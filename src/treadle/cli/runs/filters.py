@@ -25,12 +25,13 @@ def read_statuses(names: list[str]) -> "list[runs_pb2.RunStatus.ValueType]":
     from treadle.model.states import RunStatus
     from treadle.wire.convert import TREADLE_STATUS
 
-    known = {status.name: number for status, number in TREADLE_STATUS.items()}
+    # A run is never skipped: that is for the tasks of one.
+    known = {status.name: number for status, number in TREADLE_STATUS.items() if status is not RunStatus.SKIPPED}
     numbers = []
     for name in (part for text in names for part in text.split(",")):
         number = known.get(name.strip().upper())
         if number is None:
-            choices = ", ".join(status.name.lower() for status in RunStatus)
+            choices = ", ".join(name.lower() for name in known)
             raise CommandError(Exit.USAGE, f"--status: {name!r} is none of {choices}")
         numbers.append(number)
     return numbers

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from treadle.cli.options import Form
-from treadle.cli.output import Output, plain_line, print_json, use_output
-from treadle.cli.runs.show import detail_row
+from treadle.cli.output import Output, plain_line, print_json, print_rows, use_output
+from treadle.cli.runs.show import TASK_COLUMNS, detail_row
 
 _FACTS = (
     "id",
@@ -23,6 +23,8 @@ _FACTS = (
     "priority",
     "worker_id",
     "parent_id",
+    "run_id",
+    "step",
     "metadata",
 )
 
@@ -32,7 +34,7 @@ def get_run(
     *,
     output: Form = Output.TABLE,
 ) -> None:
-    """Show one run: its facts, input, output or error, history and log."""
+    """Show one run: its facts, input, output or error, tasks if it has several, history and log."""
     use_output(output)
 
     from treadle.cli.engine import connect
@@ -50,6 +52,11 @@ def _print_detail(row: dict[str, Any]) -> None:
         value = row[name]
         if value is not None:
             print(f"{name.replace('_', ' '):<14}{value if isinstance(value, str) else json.dumps(value)}")
+    if row["tasks"]:
+        print("\ntasks")
+        # Of an error the first line says what; all of it is shown with the task.
+        first_lines = [task | {"error": (task["error"] or "").partition("\n")[0]} for task in row["tasks"]]
+        print_rows(TASK_COLUMNS, first_lines, Output.TABLE)
     for name in ("input", "output"):
         if row[name] is not None:
             print(f"\n{name}\n{json.dumps(row[name], indent=2, ensure_ascii=False)}")
@@ -58,13 +65,24 @@ def _print_detail(row: dict[str, Any]) -> None:
         "history",
         (
             # The first line says what; all of it is under "error", or in JSON.
-            f"{event['at']}  #{event['attempt']}  {event['kind']:<22}{event['detail'].partition(chr(10))[0]}"
+            f"{event['at']}  #{event['attempt']}  {_of_task(row, event)}{event['kind']:<22}"
+            f"{event['detail'].partition(chr(10))[0]}"
             for event in row["events"]
         ),
     )
     _print_lines(
-        "log", (f"{line['at']}  #{line['attempt']}  {line['level']:<8}{line['message']}" for line in row["logs"])
+        "log",
+        (
+            f"{line['at']}  #{line['attempt']}  {_of_task(row, line)}{line['level']:<8}{line['message']}"
+            for line in row["logs"]
+        ),
     )
+
+
+def _of_task(row: dict[str, Any], entry: dict[str, Any]) -> str:
+    """In a run of several tasks: the name of the one that an entry is about, as wide as the longest."""
+    width = max((len(task["name"]) for task in row["tasks"]), default=0)
+    return f"{entry['task'] or '':<{width}}  " if width else ""
 
 
 def _print_lines(title: str, lines: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from treadle.wire.gen.treadle.v1 import runs_pb2
 
 COLUMNS = ("id", "task", "status", "created", "duration", "error")
+TASK_COLUMNS = ("name", "status", "attempt", "id", "error")
 
 
 def summary_row(run: "runs_pb2.RunSummary") -> dict[str, Any]:
@@ -34,6 +35,8 @@ def summary_row(run: "runs_pb2.RunSummary") -> dict[str, Any]:
         "priority": run.priority,
         "worker_id": run.worker_id or None,
         "parent_id": run.parent_id or None,
+        "run_id": run.run_id or None,
+        "step": run.step or None,
         "metadata": json.loads(run.metadata) if run.metadata else None,
         "error": run.error or None,
     }
@@ -41,18 +44,46 @@ def summary_row(run: "runs_pb2.RunSummary") -> dict[str, Any]:
 
 def detail_row(detail: "runs_pb2.RunDetail") -> dict[str, Any]:
     """All there is to know about one run."""
+    names = {task.task_id: task.name for task in detail.tasks}
     return summary_row(detail.run) | {
         "error": detail.error or None,
         "input": json.loads(detail.input) if detail.input else None,
         "output": json.loads(detail.output) if detail.output else None,
+        "tasks": [_task_row(task) for task in detail.tasks],
         "events": [
-            {"at": _time(event.at), "kind": event.kind, "attempt": event.attempt, "detail": event.detail}
+            {
+                "at": _time(event.at),
+                "kind": event.kind,
+                "task": event.task or None,
+                "attempt": event.attempt,
+                "detail": event.detail,
+            }
             for event in detail.events
         ],
         "logs": [
-            {"at": _time_us(line.at_us), "attempt": line.attempt, "level": line.level, "message": line.message}
+            {
+                "at": _time_us(line.at_us),
+                "task": names.get(line.task_id),
+                "attempt": line.attempt,
+                "level": line.level,
+                "message": line.message,
+            }
             for line in detail.logs
         ],
+    }
+
+
+def _task_row(task: "runs_pb2.TaskResult") -> dict[str, Any]:
+    """One task of a workflow run."""
+    from treadle.model.states import RunStatus
+
+    return {
+        "name": task.name,
+        "id": task.task_id,
+        "status": RunStatus(task.status).name,
+        "attempt": task.attempt,
+        "output": json.loads(task.output) if task.output else None,
+        "error": task.error or None,
     }
 
 

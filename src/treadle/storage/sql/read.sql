@@ -52,32 +52,32 @@ ORDER BY r.id DESC
 LIMIT $10::integer;
 
 -- name: find_active :many
--- Where runs that have not ended wait or run, however many have ended: (task, run, status, version, whether it belongs to a
--- workflow run), the newest tasks first. The branches are read backwards along their keys, so that the limit ends the work.
--- The status of a workflow run cannot be seen here: its tasks come whatever $13 says, those in queues ($14) that have any.
+-- Where runs that have not ended wait or run, however many have ended, the newest tasks first: (task, run, status, version,
+-- whether it belongs to a workflow run). The branches are read backwards along their keys, so that the limit ends the work;
+-- conditions inside of them would keep Postgres from that.
 SELECT active.task_id, coalesce(t.run_id, t.id) AS run_id, active.status, t.version,
        t.run_id IS NOT NULL OR t.step < 0 AS of_workflow
 FROM (
-    SELECT a.tenant_id, a.task_id, a.task_id AS row_id, 2 AS status, a.worker_id
-    FROM treadle.attempt a WHERE 2 = ANY ($13::smallint[])
+    SELECT a.tenant_id, a.task_id, a.task_id AS row_id, 2 AS status, a.worker_id FROM treadle.attempt a
     UNION ALL
-    SELECT q.tenant_id, q.task_id, q.task_id, 1, NULL
-    FROM treadle.queue_item q WHERE 1 = ANY ($13::smallint[]) OR q.queue_id = ANY ($14::integer[])
+    SELECT q.tenant_id, q.task_id, q.task_id, 1, NULL::uuid FROM treadle.queue_item q
     UNION ALL
-    SELECT w.tenant_id, w.task_id, w.task_id, 1, NULL
-    FROM treadle.timer w WHERE 1 = ANY ($13::smallint[]) OR cardinality($14::integer[]) > 0
+    SELECT w.tenant_id, w.task_id, w.task_id, 1, NULL::uuid FROM treadle.timer w
     UNION ALL
     -- A task that waits for sleeps or events may have no row of its own: its run stands for it.
-    SELECT c.tenant_id, c.task_id, c.run_id, 1, NULL
-    FROM treadle.condition c WHERE 1 = ANY ($13::smallint[]) OR cardinality($14::integer[]) > 0
+    SELECT c.tenant_id, c.task_id, c.run_id, 1, NULL::uuid FROM treadle.condition c
 ) active
-JOIN treadle.task t ON t.tenant_id = active.tenant_id AND t.id = active.row_id
+CROSS JOIN LATERAL (
+    -- The limit keeps this a look-up per row, in their order.
+    SELECT run_id, id, version, step, metadata, parent_id
+    FROM treadle.task WHERE tenant_id = active.tenant_id AND id = active.row_id LIMIT 1
+) t
 WHERE active.tenant_id = $1::integer
   AND ($2::uuid IS NULL OR active.task_id >= $2::uuid)
   AND ($3::uuid IS NULL OR active.task_id < $3::uuid)
   AND ($4::uuid IS NULL OR active.worker_id = $4::uuid)
-  AND CASE WHEN $11::boolean THEN t.step >= 0
-      ELSE active.status = ANY ($13::smallint[]) OR t.run_id IS NOT NULL OR t.step < 0 END
+  AND active.status = ANY ($13::smallint[])
+  AND ($11::boolean IS FALSE OR t.step >= 0)
   AND (cardinality($5::uuid[]) = 0 OR t.version IN (
         SELECT number FROM treadle.workflow_version WHERE tenant_id = $1::integer AND workflow_id = ANY ($5::uuid[])))
   AND (cardinality($6::text[]) = 0 OR t.version IN (
@@ -86,6 +86,40 @@ WHERE active.tenant_id = $1::integer
         WHERE w.tenant_id = $1::integer AND w.name = ANY ($6::text[])))
   AND (cardinality($7::text[]) = 0 OR (
         SELECT CASE WHEN $12::boolean THEN bool_and(m.found) ELSE bool_or(m.found) END
+        FROM (SELECT t.metadata::json ->> key IS NOT DISTINCT FROM value AS found
+              FROM unnest($7::text[], $8::text[]) AS p (key, value)) m))
+  AND ($9::uuid IS NULL OR t.parent_id = $9::uuid)
+ORDER BY active.task_id DESC
+LIMIT $10::integer;
+
+-- name: find_waiting_steps :many
+-- As find_active, for tasks of workflow runs only that wait: in these queues, for a backoff, or for sleeps and events.
+SELECT active.task_id, coalesce(t.run_id, t.id) AS run_id, 1 AS status, t.version, true AS of_workflow
+FROM (
+    SELECT q.tenant_id, q.task_id, q.task_id AS row_id, q.queue_id FROM treadle.queue_item q
+    UNION ALL
+    SELECT w.tenant_id, w.task_id, w.task_id, NULL::integer FROM treadle.timer w
+    UNION ALL
+    SELECT c.tenant_id, c.task_id, c.run_id, NULL::integer FROM treadle.condition c
+) active
+CROSS JOIN LATERAL (
+    -- The limit keeps this a look-up per row, in their order.
+    SELECT run_id, id, version, step, metadata, parent_id
+    FROM treadle.task WHERE tenant_id = active.tenant_id AND id = active.row_id LIMIT 1
+) t
+WHERE active.tenant_id = $1::integer
+  AND ($2::uuid IS NULL OR active.task_id >= $2::uuid)
+  AND ($3::uuid IS NULL OR active.task_id < $3::uuid)
+  AND (active.queue_id IS NULL OR active.queue_id = ANY ($4::integer[]))
+  AND (t.run_id IS NOT NULL OR t.step < 0)
+  AND (cardinality($5::uuid[]) = 0 OR t.version IN (
+        SELECT number FROM treadle.workflow_version WHERE tenant_id = $1::integer AND workflow_id = ANY ($5::uuid[])))
+  AND (cardinality($6::text[]) = 0 OR t.version IN (
+        SELECT v.number FROM treadle.workflow w
+        JOIN treadle.workflow_version v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id
+        WHERE w.tenant_id = $1::integer AND w.name = ANY ($6::text[])))
+  AND (cardinality($7::text[]) = 0 OR (
+        SELECT CASE WHEN $11::boolean THEN bool_and(m.found) ELSE bool_or(m.found) END
         FROM (SELECT t.metadata::json ->> key IS NOT DISTINCT FROM value AS found
               FROM unnest($7::text[], $8::text[]) AS p (key, value)) m))
   AND ($9::uuid IS NULL OR t.parent_id = $9::uuid)
@@ -153,6 +187,13 @@ SELECT t.id, t.version, t.step, r.status, r.output, r.error, t.run_id
 FROM treadle.task t
 LEFT JOIN treadle.task_result r ON r.tenant_id = t.tenant_id AND r.id = t.id
 WHERE t.tenant_id = $1::integer AND t.id = ANY ($2::uuid[]);
+
+-- name: count_children :many
+-- How many children these tasks have spawned; those that have none are left out.
+SELECT parent_id, count(*) AS children
+FROM treadle.child
+WHERE tenant_id = $1::integer AND parent_id = ANY ($2::uuid[])
+GROUP BY parent_id;
 
 -- name: run_events :many
 -- The history of some runs between two times, from the rows that tell of many runs at once.

@@ -1,0 +1,167 @@
+"""Runs as the REST edge shows them, read from the tables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from treadle.api.backend import EventView, RunDetailsView, RunView, StepView
+from treadle.dispatcher.actions import contract_step_id
+from treadle.engine.catalog import RUN_STEP
+from treadle.model.errors import NotFound
+from treadle.monitor.steps import named_outputs, steps_of, whole_run
+from treadle.runtime.clock import moment
+from treadle.storage import read as rows
+from treadle.storage.find import find_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from treadle.engine.catalog import Catalog, TaskKind
+    from treadle.monitor.steps import Step, WholeRun
+    from treadle.runtime.clock import Clock
+    from treadle.storage.database import Conn, Database
+    from treadle.storage.read import RunFilter, RunRow
+
+_MAX_EVENTS = 1000
+
+
+class RunViews:
+    """Puts views of runs together.
+
+    Args:
+        database: where they are.
+        catalog: names of their tasks.
+        clock: the time.
+    """
+
+    def __init__(self, *, database: Database, catalog: Catalog, clock: Clock) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._clock = clock
+
+    async def run(self, tenant_id: int, run_id: str) -> RunDetailsView:
+        """One run with its tasks and their history."""
+        async with self._database.connection() as conn:
+            whole = await whole_run(conn, self._catalog, tenant_id=tenant_id, id=run_id)
+            if whole is None:
+                raise NotFound("v1-workflow-run", f"no run {run_id}")
+            shown = [step.row for step in whole.steps] if whole.is_workflow else [whole.row]
+            spawned = await rows.count_children(conn, tenant_id=tenant_id, ids=[row.id for row in shown])
+            until = (whole.row.finished_at or moment(self._clock.now())) + timedelta(seconds=1)
+            events = await rows.run_events(
+                conn,
+                tenant_id=tenant_id,
+                ids=[row.id for row in shown],
+                since=whole.row.created_at,
+                until=until,
+                limit=_MAX_EVENTS,
+            )
+        tasks = tuple(self._view(row, spawned) for row in shown)
+        run = tasks[0]
+        if whole.is_workflow:
+            run = self._view(whole.row, {}, output=named_outputs(whole.steps))
+        names = {task.id: task.name for task in tasks}
+        return RunDetailsView(
+            run=run,
+            tasks=tasks,
+            events=tuple(
+                EventView(event.at, event.kind, event.task_id, names[event.task_id], event.attempt, event.detail)
+                for event in events
+            ),
+            shape=self._shape(whole, {row.step: row.id for row in shown}),
+        )
+
+    async def task(self, tenant_id: int, task_id: str) -> RunView:
+        """One task."""
+        async with self._database.connection() as conn:
+            whole = await whole_run(conn, self._catalog, tenant_id=tenant_id, id=task_id)
+            if whole is None or whole.is_workflow:
+                raise NotFound("task", f"no task {task_id}")
+            return self._view(whole.row, await rows.count_children(conn, tenant_id=tenant_id, ids=[task_id]))
+
+    async def page(
+        self, tenant_id: int, wanted: RunFilter, *, offset: int, limit: int, payloads: bool
+    ) -> list[RunView]:
+        """A page of runs by filter; workflow runs with their tasks."""
+        async with self._database.connection() as conn:
+            ids = await find_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=offset + limit)
+            found = await rows.bare_rows(conn, tenant_id=tenant_id, ids=ids[offset:], payloads=payloads)
+            await self._catalog.load_versions(conn, (row.version for row in found))
+            workflow_runs = {row.id: row.version for row in found if row.step == RUN_STEP}
+            steps = await steps_of(conn, self._catalog, tenant_id=tenant_id, runs=workflow_runs, payloads=payloads)
+            of_steps = [step.row.id for entries in steps.values() for step in entries]
+            spawned = await rows.count_children(conn, tenant_id=tenant_id, ids=[*of_steps, *ids[offset:]])
+            if payloads:
+                found = await self._with_inputs_of_runs(conn, tenant_id, found)
+        return [
+            self._workflow_run(row, steps[row.id], spawned, payloads=payloads)
+            if row.step == RUN_STEP
+            else self._view(row, spawned)
+            for row in found
+        ]
+
+    async def _with_inputs_of_runs(self, conn: Conn, tenant_id: int, found: Sequence[RunRow]) -> list[RunRow]:
+        """The input of a task is that of its run."""
+        run_ids = {row.run_id for row in found if row.run_id is not None}
+        inputs = {}
+        if run_ids:
+            runs = await rows.bare_rows(conn, tenant_id=tenant_id, ids=sorted(run_ids), payloads=True)
+            inputs = {run.id: run.input for run in runs}
+        return [row if row.run_id is None else row._replace(input=inputs.get(row.run_id)) for row in found]
+
+    def _workflow_run(
+        self, row: RunRow, steps: Collection[Step], spawned: dict[str, int], *, payloads: bool
+    ) -> RunView:
+        return self._view(
+            rows.with_steps(row, [step.row for step in steps]),
+            spawned,
+            output=named_outputs([*steps]) if payloads else None,
+            steps=tuple(self._view(step.row, spawned) for step in steps),
+        )
+
+    def _view(
+        self,
+        row: RunRow,
+        spawned: dict[str, int],
+        *,
+        output: bytes | None = None,
+        steps: tuple[RunView, ...] = (),
+    ) -> RunView:
+        kind = self._catalog.kind(row.version, row.step)
+        return RunView(
+            id=row.id,
+            run_id=row.run_id or row.id,
+            name=kind.definition.readable_id,
+            workflow_id=kind.workflow_id,
+            workflow_name=kind.workflow_name,
+            version_id=kind.version_id,
+            status=row.status,
+            attempt=row.attempt,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            step_id=None if kind.step == RUN_STEP else contract_step_id(kind),
+            action=kind.definition.action,
+            is_durable=kind.definition.is_durable,
+            metadata=row.metadata,
+            parent_id=row.parent_id,
+            input=row.input,
+            output=row.output if output is None else output,
+            error=row.error,
+            spawned=spawned.get(row.id, 0),
+            steps=steps,
+        )
+
+    def _shape(self, whole: WholeRun, come_to_be: dict[int, str]) -> tuple[StepView, ...]:
+        kind = whole.kind
+        if kind.plan is None:
+            return (StepView(contract_step_id(kind), kind.definition.readable_id, (), whole.row.id),)
+        steps = [self._step_id(kind, step) for step in range(len(kind.plan))]
+        return tuple(
+            StepView(steps[step], name, tuple(steps[child] for child in kind.plan.children[step]), come_to_be.get(step))
+            for step, name in enumerate(kind.plan.names)
+        )
+
+    def _step_id(self, kind: TaskKind, step: int) -> str:
+        return contract_step_id(self._catalog.kind(kind.version, step))
