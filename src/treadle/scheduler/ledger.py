@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from treadle.engine.catalog import Catalog
     from treadle.engine.moves import Fact
     from treadle.engine.ports import Audience
+    from treadle.engine.workflow import Workflows
     from treadle.scheduler.memory import Memory
     from treadle.scheduler.seat import Seat
     from treadle.scheduler.transaction import Transaction
@@ -60,14 +62,20 @@ ASSIGN_AT_ONCE = 2000
 """Most attempts given out in one commit."""
 
 
-class PreparedCommit(NamedTuple):
+@dataclass(slots=True)
+class PreparedCommit:
     """A commit that memory knows of and the tables do not."""
 
     batch: Batch
     chosen: list[Attempt]
     queued: list[Attempt]
-    unknown: inputs.Unknown | None
     transaction: Transaction
+    unknown: inputs.Unknown | None = None
+
+    def give_inputs(self, workflows: Workflows) -> None:
+        """Give attempts what memory knows of their inputs: not before the commit before this one is written, because
+        that lets go of large ones."""
+        self.unknown = inputs.give([*self.chosen, *self.batch.redelivered], workflows)
 
     @property
     def small(self) -> bool:
@@ -100,14 +108,12 @@ class Ledger:
         try:
             await self._apply(commands, batch, memory, transaction)
             chosen = await self._choose(batch, memory, transaction)
-            # What is not at hand is read when the results of this very commit are there.
-            unknown = inputs.give([*chosen, *batch.redelivered], memory.workflows)
         except BaseException:
             memory.ended_in_vain += batch.ended
             await transaction.roll_back()
             raise
         queued = [item for item in batch.ready if not item.worker_id]
-        return PreparedCommit(batch, chosen, queued, unknown, transaction)
+        return PreparedCommit(batch, chosen, queued, transaction)
 
     @staticmethod
     async def discard(prepared: PreparedCommit, memory: Memory) -> None:
@@ -120,14 +126,15 @@ class Ledger:
 
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
-        batch, chosen, queued, unknown, transaction = prepared
+        batch, chosen, queued, transaction = prepared.batch, prepared.chosen, prepared.queued, prepared.transaction
         try:
             if prepared.small:
                 await at_once.write(batch, chosen, seat.conn, engine_id=seat.engine_id)
             else:
                 conn = await transaction.begin()
                 await self._write(batch, chosen, queued, conn)
-                await inputs.load(unknown, conn)
+                # Now that the results of this very commit are there to be read.
+                await inputs.load(prepared.unknown, conn)
                 await transaction.commit()
         except BaseException:
             memory.ended_in_vain += batch.ended

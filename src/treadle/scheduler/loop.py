@@ -221,6 +221,7 @@ class Loop:
                 await self._ledger.discard(prepared, memory)
                 raise
             transaction.before = None
+            prepared.give_inputs(memory.workflows)
             writing = self._ledger.write(prepared, memory, self._seat)
             if prepared.small:
                 await writing
