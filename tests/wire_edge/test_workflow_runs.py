@@ -152,7 +152,7 @@ async def follows(flow: Flow, call: Any, first: Any) -> None:
 async def all_events(call: Any) -> list[Any]:
     """Everything but chunks, until the engine hangs up."""
     events = []
-    while (event := await read(call)) is not grpc.aio.EOF:
+    while (event := await read(call)) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # its stubs forget it
         if event.event_type != 6:
             events.append(event)
     return events
