@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MAX_RUNS = 1000
 """Most runs in one bulk trigger."""
 
+CHECKED_AT_ONCE = 100
+"""After so many runs of one request others get their turn."""
+
 MAX_KEY = 1024
 PRIORITIES = (1, 2, 3)
 _DAY = 86_400.0
@@ -171,7 +174,10 @@ class Triggers:
                 kinds[name] = problem
         parents = await self._parent_runs({run.parent_id for run in wanted if run.parent_id}, caller)
         checked: list[Attempt | TreadleError] = []
-        for run, prefix in zip(wanted, prefixes, strict=True):
+        for place, (run, prefix) in enumerate(zip(wanted, prefixes, strict=True)):
+            if place % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
+                # A commit that is being written waits for this thread at each of its steps.
+                await asyncio.sleep(0)
             try:
                 checked.append(self._attempt(kinds[run.name], run, prefix, parents))
             except TreadleError as problem:

@@ -112,7 +112,7 @@ class Parts:
                 stray=self.router.stray,
             )
             # Its next commit, an empty one if need be, finds the database gone and brings it back.
-            self.leases.on_unreachable = inbox.wake
+            self.leases.on_unreachable = self.loop.look
         self.audience.elsewhere = self.router.await_ends
         self.leases.on_change = self._owners_changed
         self.router.on_broken = self._link_broken
