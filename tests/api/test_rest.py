@@ -12,10 +12,19 @@ import pytest
 
 from tests.api.rest_client import Answer, RestClient, served
 from treadle.api.app import create_app
-from treadle.api.backend import Principal, RunSelection, SlotView, WorkerView
+from treadle.api.backend import (
+    EventView,
+    Principal,
+    RunDetailsView,
+    RunSelection,
+    RunView,
+    SlotView,
+    StepView,
+    WorkerView,
+)
 from treadle.model.errors import NotFound, PermissionDenied
 from treadle.model.ids import new_id
-from treadle.model.states import RunStatus
+from treadle.model.states import EventKind, RunStatus
 
 TENANT = new_id()
 OTHER_TENANT = new_id()
@@ -24,7 +33,26 @@ FOREIGN_WORKER = new_id()
 RUN = new_id()
 GOOD = {"Authorization": "Bearer good"}
 OPEN_PATHS = {"/api/live", "/api/ready", "/api/v1/meta"}
+TASK = new_id()
+STEP = new_id()
 T0 = datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)
+
+
+def task_view(**fields: Any) -> RunView:
+    known: dict[str, Any] = {
+        "id": TASK,
+        "run_id": RUN,
+        "name": "step",
+        "workflow_id": new_id(),
+        "workflow_name": "flow",
+        "version_id": new_id(),
+        "status": RunStatus.RUNNING,
+        "attempt": 2,
+        "created_at": T0,
+        "step_id": STEP,
+        "action": "flow:step",
+    }
+    return RunView(**known | fields)
 
 
 class Backend:
@@ -37,6 +65,9 @@ class Backend:
         self.concern: str | None = None
         self.paused = False
         self.selections: list[RunSelection] = []
+        self.shown = task_view()
+        self.listed: list[dict[str, Any]] = []
+        self.started: list[tuple[Any, ...]] = []
 
     def why_not_ready(self) -> str | None:
         return self.reason
@@ -79,6 +110,40 @@ class Backend:
         if run_id != RUN:
             raise NotFound("run", "no such run")
         return RunStatus.RUNNING
+
+    async def run(self, caller: Principal, run_id: str) -> RunDetailsView:
+        await self.run_status(caller, run_id)
+        return RunDetailsView(
+            run=task_view(id=RUN, name="flow", step_id=None, action="", output=b'{"step":1}'),
+            tasks=(self.shown,),
+            events=(
+                EventView(T0, EventKind.WAITING, TASK, "step", 1),
+                EventView(T0, EventKind.FAILED, TASK, "step", 1, "Boom"),
+                EventView(T0, EventKind.SKIPPED, TASK, "step", 2),
+            ),
+            shape=(StepView(STEP, "step", (OTHER_TENANT,), TASK), StepView(OTHER_TENANT, "later", ())),
+        )
+
+    async def task(self, caller: Principal, task_id: str) -> RunView:
+        assert caller.tenant_id == TENANT
+        if task_id != TASK:
+            raise NotFound("task", "no such task")
+        return self.shown
+
+    async def list_runs(
+        self, caller: Principal, selection: RunSelection, *, offset: int, limit: int, payloads: bool
+    ) -> list[RunView]:
+        assert caller.tenant_id == TENANT
+        self.selections.append(selection)
+        self.listed.append({"offset": offset, "limit": limit, "payloads": payloads})
+        return [self.shown] * min(limit, 3)
+
+    async def start_run(
+        self, caller: Principal, name: str, payload: bytes, metadata: bytes, priority: int | None
+    ) -> str:
+        assert caller.tenant_id == TENANT
+        self.started.append((name, payload, metadata, priority))
+        return RUN
 
     async def find_runs(self, caller: Principal, selection: RunSelection) -> list[str]:
         return await self.cancel_runs(caller, selection)
@@ -223,6 +288,117 @@ def test_another_tenants_path_is_refused(client: RestClient, backend: Backend) -
 def test_run_status_is_a_bare_string(client: RestClient) -> None:
     assert client.get(f"/api/v1/stable/workflow-runs/{RUN}/status", headers=GOOD).json() == "RUNNING"
     assert client.get(f"/api/v1/stable/workflow-runs/{TENANT}/status", headers=GOOD).status_code == 404
+
+
+def test_a_run_parses_as_the_sdks_model(client: RestClient) -> None:
+    answer = client.get(f"/api/v1/stable/workflow-runs/{RUN}", headers=GOOD)
+    details = _sdk_models().V1WorkflowRunDetails.from_json(answer.text)
+    assert details is not None
+    assert (details.run.metadata.id, details.run.output, details.run.input) == (RUN, {"step": 1}, {})
+    assert [task.task_external_id for task in details.tasks] == [TASK]
+    # The contract has no word for waiting.
+    assert [(event.event_type, event.attempt, event.error_message) for event in details.task_events] == [
+        ("FAILED", 1, "Boom"),
+        ("SKIPPED", 2, None),
+    ]
+    assert [(item.task_name, item.task_external_id, item.children_step_ids) for item in details.shape] == [
+        ("step", TASK, [OTHER_TENANT]),
+        ("later", "00000000-0000-0000-0000-000000000000", []),
+    ]
+    assert client.get(f"/api/v1/stable/workflow-runs/{TENANT}", headers=GOOD).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [(None, {}), (b"", {}), (b"null", {}), (b'{"a": 1}', {"a": 1}), (b"[1]", {"value": [1]}), (b"0", {"value": 0})],
+)
+def test_payloads_are_objects(client: RestClient, backend: Backend, payload: bytes | None, shown: Any) -> None:
+    backend.shown = task_view(input=payload, output=payload)
+    task = client.get(f"/api/v1/stable/tasks/{TASK}", headers=GOOD).json()
+    assert (task["input"], task["output"]) == (shown, shown)
+
+
+def test_a_task_parses_as_the_sdks_model(client: RestClient, backend: Backend) -> None:
+    backend.shown = task_view(
+        status=RunStatus.SKIPPED, started_at=T0, finished_at=T0.replace(microsecond=223456), metadata='{"k": 1}'
+    )
+    task = _sdk_models().V1TaskSummary.from_json(client.get(f"/api/v1/stable/tasks/{TASK}", headers=GOOD).text)
+    assert task is not None
+    assert (task.status, task.duration, task.additional_metadata) == ("COMPLETED", 100, {"k": 1})
+    assert (task.step_id, task.attempt, task.retry_count, task.type) == (STEP, 2, 1, "TASK")
+    for attempt, status in ((2, 200), (1, 404), (0, 400)):
+        path = f"/api/v1/stable/tasks/{TASK}?attempt={attempt}"
+        assert client.get(path, headers=GOOD).status_code == status
+
+
+def test_a_list_passes_on_what_was_asked_for(client: RestClient, backend: Backend) -> None:
+    path = f"/api/v1/stable/tenants/{TENANT}/workflow-runs"
+    answer = client.get(
+        path,
+        params={
+            "since": T0.isoformat(),
+            "only_tasks": "true",
+            "statuses": ["COMPLETED"],
+            "offset": 6,
+            "limit": 3,
+            "include_payloads": "true",
+            "additional_metadata": ["a:b"],
+            "additional_metadata_operator": "OR",
+            "worker_id": WORKER,
+            "parent_task_external_id": RUN,
+        },
+        headers=GOOD,
+    )
+    found = _sdk_models().V1TaskSummaryList.from_json(answer.text)
+    assert found is not None
+    assert (found.pagination.current_page, found.pagination.next_page, len(found.rows)) == (3, 4, 3)
+    assert backend.selections == [
+        RunSelection(
+            since=T0,
+            statuses=(RunStatus.COMPLETED, RunStatus.SKIPPED),
+            metadata=(("a", "b"),),
+            tasks=True,
+            worker_id=WORKER,
+            parent_id=RUN,
+        )
+    ]
+    assert backend.listed == [{"offset": 6, "limit": 3, "payloads": True}]
+    client.get(
+        path,
+        params={"since": T0.isoformat(), "only_tasks": "false", "triggering_event_external_id": RUN},
+        headers=GOOD,
+    )
+    assert backend.selections[1] == RunSelection(since=T0, metadata=(("hatchet__event_id", RUN),), all_metadata=True)
+    assert backend.listed[1] == {"offset": 0, "limit": 50, "payloads": False}
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"only_tasks": "true"}, "since"),
+        ({"since": "2026-01-02T03:04:05Z"}, "only_tasks"),
+        ({"since": "2026-01-02T03:04:05Z", "only_tasks": "true", "limit": 0}, "limit"),
+        ({"since": "2026-01-02T03:04:05Z", "only_tasks": "true", "limit": 1001}, "limit"),
+        ({"since": "2026-01-02T03:04:05Z", "only_tasks": "true", "offset": -1}, "offset"),
+        ({"since": "2026-01-02T03:04:05Z", "only_tasks": "true", "worker_id": "x"}, "worker_id"),
+    ],
+)
+def test_a_bad_list_is_refused_by_name(
+    client: RestClient, backend: Backend, params: dict[str, Any], field: str
+) -> None:
+    answer = client.get(f"/api/v1/stable/tenants/{TENANT}/workflow-runs", params=params, headers=GOOD)
+    assert _problem(answer)[:2] == (400, field)
+    assert backend.selections == []
+
+
+def test_starting_a_run_answers_with_all_of_it(client: RestClient, backend: Backend) -> None:
+    path = f"/api/v1/stable/tenants/{TENANT}/workflow-runs/trigger"
+    answer = client.post(path, body={"workflowName": "flow", "input": {"n": 1}, "priority": 2}, headers=GOOD)
+    details = _sdk_models().V1WorkflowRunDetails.from_json(answer.text)
+    assert details is not None
+    assert details.run.metadata.id == RUN
+    assert backend.started == [("flow", b'{"n": 1}', b"", 2)]
+    assert client.post(path, body={"workflowName": "flow", "input": []}, headers=GOOD).status_code == 400
 
 
 def test_ids_by_filter_is_a_plain_array(client: RestClient, backend: Backend) -> None:

@@ -71,7 +71,7 @@ async def waiting(
     task = {"action": action_of(name), "timeout": "60s", "slot_requests": {"default": 1}}
     second = {"readable_id": SECOND, "parents": [FIRST], "conditions": {"user_event_conditions": [condition]}}
     await client.call("/v1.AdminService/PutWorkflow", name=name, tasks=[task | {"readable_id": FIRST}, task | second])
-    async with RawWorker(client, name) as worker:
+    async with RawWorker(client, name, has_pulse=True) as worker:
         yield Waits(client, worker, name, key)
 
 

@@ -9,14 +9,20 @@ from tests.wire_edge.raw import RawClient, action_of
 STARTED, COMPLETED, FAILED, ACKNOWLEDGED = 1, 2, 3, 4
 START_STEP_RUN, CANCEL_STEP_RUN = 0, 1
 ACTION_SECONDS = 15.0
+PULSE_SECONDS = 1.0
 
 
 class RawWorker:
-    """Registered for one workflow of one task, listening on its own stream."""
+    """Registered for one workflow, listening on its own stream.
 
-    def __init__(self, client: RawClient, task_name: str) -> None:
+    Without a pulse it is given no work any more after some seconds, as any worker that falls silent.
+    """
+
+    def __init__(self, client: RawClient, task_name: str, *, has_pulse: bool = False) -> None:
         self._client = client
         self._task_name = task_name
+        self._has_pulse = has_pulse
+        self._pulse: asyncio.Task[None] | None = None
         self.name = f"raw-{uuid4().hex}"
         self.worker_id = ""
         self._stream: Any = None
@@ -31,10 +37,19 @@ class RawWorker:
         )
         self.worker_id = answer.worker_id
         await self.listen()
+        if self._has_pulse:
+            self._pulse = asyncio.create_task(self._beat())
         return self
 
     async def __aexit__(self, *failure: object) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
         self._stream.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(PULSE_SECONDS)
+            await self._client.call("/Dispatcher/Heartbeat", worker_id=self.worker_id)
 
     async def listen(self) -> None:
         """Open the stream of actions; a second time, as after a broken connection."""
