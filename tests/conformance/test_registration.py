@@ -57,10 +57,10 @@ async def test_a_worker_with_120_workflows_of_every_kind_gets_ready(lab: Lab) ->
 
 async def test_what_cannot_run_yet_says_so_when_it_is_started(lab: Lab) -> None:
     with lab.worker(EVERYTHING, namespace=NAMESPACE):
-        stub = lab.hatchet(NAMESPACE).stubs.workflow(name="dag-1")
+        stub = lab.hatchet(NAMESPACE).stubs.workflow(name="durable-1")
 
         with pytest.raises(grpc.RpcError) as refused:
             await stub.aio_run()
 
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert "more than one task" in (refused.value.details() or "")
+    assert "a durable task" in (refused.value.details() or "")

@@ -5,12 +5,13 @@ Nothing runs in the background: `settle` commits what was asked for, one group a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from tests.engine.fakes import Delivered, FakeWorker, RecordingAudience
 from treadle.engine.attempt import Attempt
 from treadle.engine.catalog import Catalog, TaskKind
 from treadle.engine.commands import (
@@ -34,7 +35,6 @@ from treadle.engine.commands import (
     resolve,
 )
 from treadle.engine.inbox import Inbox
-from treadle.engine.ports import Ended, Happening, StopReason
 from treadle.engine.put_workflow import put_workflow
 from treadle.model.definition import TaskDefinition, WorkflowDefinition
 from treadle.model.ids import new_id
@@ -44,6 +44,8 @@ from treadle.scheduler.loop import ROWS_AT_ONCE, Loop
 from treadle.scheduler.seat import Seat
 from treadle.storage.database import Database
 from treadle.storage.read import RunRow, ended_runs, run_rows
+
+__all__ = ["Delivered", "FakeWorker", "RecordingAudience"]
 
 TENANT = 1
 OTHER_TENANT = 2
@@ -60,91 +62,6 @@ QUEUE_TABLES = (
     "log_line",
     "event_log",
 )
-
-
-class Delivered(NamedTuple):
-    """An attempt as a worker got it."""
-
-    task_id: str
-    attempt: int
-    input: bytes | None
-    priority: int
-    retries_used: int
-    name: str = ""
-    run_id: str | None = None
-    parents: Mapping[str, bytes] | None = None
-    errors: Mapping[str, str] | None = None
-    triggers: str | None = None
-
-
-class FakeWorker:
-    """A connected worker that runs nothing and forgets nothing."""
-
-    def __init__(self, worker_id: str, tenant_id: int, kinds: Sequence[TaskKind], slots: Mapping[str, int]) -> None:
-        self.worker_id = worker_id
-        self.tenant_id = tenant_id
-        self.queue_ids = [kind.queue_id for kind in kinds]
-        self.slots = dict(slots)
-        self.got: list[Delivered] = []
-        self.stops: list[tuple[str, int, StopReason]] = []
-        self.closed = False
-
-    def deliver(self, attempts: Sequence[Attempt]) -> None:
-        self.got += [
-            Delivered(
-                a.task_id,
-                a.attempt,
-                a.input,
-                a.priority,
-                a.retries_used,
-                a.kind.definition.readable_id,
-                a.run_id,
-                a.parents,
-                a.errors,
-                a.triggers,
-            )
-            for a in attempts
-        ]
-
-    def stop(self, task_id: str, attempt: int, reason: StopReason) -> None:
-        self.stops.append((task_id, attempt, reason))
-
-    def close(self) -> None:
-        self.closed = True
-
-    @property
-    def keys(self) -> list[AttemptKey]:
-        """What it got, in order."""
-        return [(item.task_id, item.attempt) for item in self.got]
-
-    def take(self) -> list[AttemptKey]:
-        """What it got since the last call."""
-        keys = self.keys
-        self.got.clear()
-        return keys
-
-
-class RecordingAudience:
-    """Hears of everything."""
-
-    def __init__(self) -> None:
-        self.ended: list[Ended] = []
-        self.happened: list[Happening] = []
-        self.follows: set[str] = set()
-        self.looked_again = 0
-
-    def tell_ended(self, ended: Sequence[Ended]) -> None:
-        self.ended += ended
-
-    @property
-    def followed(self) -> Container[str]:
-        return self.follows
-
-    def tell_happened(self, happenings: Sequence[Happening]) -> None:
-        self.happened += happenings
-
-    def look_again(self) -> None:
-        self.looked_again += 1
 
 
 class Answered(NamedTuple):

@@ -1,15 +1,21 @@
 """Cancelling workflow runs, their tasks, and what they have spawned; and what is done when a task fails."""
 
+import asyncio
+import json
+
 import pytest
 
 from tests.engine.flows import DIAMOND, Flow, chain, flow, step
-from tests.engine.harness import OTHER_TENANT, Engine
+from tests.engine.harness import OTHER_TENANT, TENANT, Engine
 from tests.engine.test_conditions import event, sleep, when
 from treadle.bus.direct import DirectIntake
 from treadle.engine.commands import Trigger
 from treadle.engine.ports import StopReason
+from treadle.intake.trigger import Triggers
 from treadle.model.ids import new_id
 from treadle.model.states import RunStatus
+from treadle.wire.gen.treadle.v1 import runs_pb2
+from treadle.wire.serving import Caller
 
 COMPLETED, FAILED, CANCELLED = RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED
 
@@ -254,3 +260,39 @@ async def test_a_run_that_another_engine_took_in_can_be_cancelled_before_it_begi
     assert set((await made.results(run_id)).values()) == {CANCELLED}
     assert await engine.replay(run_id) == [run_id]
     assert made.delivered() == ["a"]
+
+
+# -- what children are told of their parents --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["running", "queued", "ended"])
+async def test_a_child_knows_the_workflow_run_of_the_task_that_spawned_it(engine: Engine, where: str) -> None:
+    made = await flow(engine, *chain(2), worker=where != "queued")
+    await engine.workflow("plain")
+    run_id = await made.start()
+    if where == "ended":
+        await made.complete(run_id, "s0")
+    spawner = made.id(run_id, "s0")
+    triggers = Triggers(
+        inbox=engine.inbox,
+        catalog=engine.catalog,
+        clock=engine.clock,
+        max_payload_bytes=1000,
+        database=engine.database,
+        run_of=engine.loop.memory.run_of,
+    )
+    wanted = [
+        runs_pb2.NewRun(task="plain", parent_task_id=spawner),
+        runs_pb2.NewRun(task="flow", parent_task_id=new_id()),
+    ]
+    starting = asyncio.create_task(triggers.start(runs_pb2.StartRequest(runs=wanted), Caller(TENANT, "", "")))
+    while not starting.done():
+        await asyncio.wait({starting}, timeout=0.01)
+        await engine.settle()
+    started, refused = (await starting).outcomes
+    assert refused.problem.field == "runs[1].parent_task_id"
+    run = await engine.run(started.run_id)
+    assert json.loads(run.metadata or "") == {
+        "hatchet__parent_workflow_run_id": run_id,
+        "hatchet__parent_step_run_id": spawner,
+    }

@@ -14,7 +14,8 @@ from treadle.engine.commands import Completed
 from treadle.model.states import RunStatus
 from treadle.storage import workflow as workflow_rows
 
-MANY = 2000
+# Less than is assigned in one commit.
+MANY = 1900
 
 
 @asynccontextmanager
@@ -26,8 +27,6 @@ async def counted(engine: Engine) -> AsyncIterator[list[str]]:
         yield seen
         # The driver tells of a statement a moment later.
         await asyncio.sleep(0)
-    # Positions are reserved by the block, for all queues.
-    seen[:] = [query for query in seen if "next_position" not in query]
 
 
 async def wide(engine: Engine, middle: int, name: str) -> Flow:
@@ -51,6 +50,8 @@ async def complete_all(made: Flow, run_id: str, names: Sequence[str]) -> None:
 
 
 async def test_the_number_of_statements_does_not_depend_on_the_number_of_tasks(engine: Engine) -> None:
+    # Positions are reserved with the first start.
+    await engine.start(await engine.workflow("other"))
     counts = []
     for middle in (100, MANY):
         made = await wide(engine, middle, f"wide{middle}")
@@ -62,7 +63,7 @@ async def test_the_number_of_statements_does_not_depend_on_the_number_of_tasks(e
             await made.complete(run_id, "last")
         assert await made.status(run_id) is RunStatus.COMPLETED
         await engine.disconnect(made.worker)
-        counts.append(len(seen))
+        counts.append([name.split()[0] for name in names_of(seen)])
     assert counts[0] == counts[1]
 
 

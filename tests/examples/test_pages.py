@@ -49,7 +49,7 @@ def test_every_setting_is_explained_and_every_explained_one_exists() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/guides/writing-tasks.md"],
+    ["README.md", "docs/guides/writing-tasks.md", "docs/guides/workflows.md"],
 )
 def test_the_declarations_of_a_page_are_valid(page: str, tmp_path: Path) -> None:
     """The first example of a page can be copied into a file as it stands."""

@@ -18,6 +18,7 @@ from treadle.storage.partitions import BY_ID, BY_TIME, DAYS_AHEAD, ensure_partit
 from treadle.storage.retention import Swept, day_partitions, drop_old_partitions, missing_partitions
 
 TABLES = (*BY_ID, *BY_TIME)
+OF_RUNS = tuple(table for table in BY_ID if table != "event")
 TODAY = date(2031, 3, 1)  # the day before is the last of a short February
 OLD = date(2031, 1, 10)
 TENANT = 7
@@ -86,6 +87,8 @@ async def leave_in(conn: Conn, table: str, task_id: str, *, tenant: int = TENANT
         " retries_used, reassigned) VALUES ($1, $2, gen_random_uuid(), now(), now(), 1, 0, 0)",
         "timer": "INSERT INTO treadle.timer (task_id, tenant_id, due_at, attempt, retries_used, reassigned)"
         " VALUES ($1, $2, now(), 2, 1, 0)",
+        "condition": "INSERT INTO treadle.condition (task_id, run_id, tenant_id, step, place, event_key)"
+        " VALUES ($1, $1, $2, 0, 0, 'go')",
     }[table]
     await conn.execute(statement, task_id, tenant)
 
@@ -134,17 +137,18 @@ async def test_a_second_sweep_finds_nothing(conn: Conn) -> None:
 # -- what stays ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", ["queue_item", "attempt", "timer"])
+@pytest.mark.parametrize("table", ["queue_item", "attempt", "timer", "condition"])
 @pytest.mark.parametrize("tenant", [TENANT, OTHER])
 async def test_the_day_of_a_run_that_has_not_ended_stays(conn: Conn, table: str, tenant: int) -> None:
     task_id = await store_run(conn, OLD, tenant=tenant)
     await leave_in(conn, table, task_id, tenant=tenant)
     swept = await sweep(conn, today=TODAY, keep_days=30)
     found = await day_partitions(conn)
-    for name in BY_ID:
+    for name in OF_RUNS:
         assert found[name] & week_from(OLD) == {OLD}
-    # What happened to it since, too.
-    assert found["event_log"] & week_from(OLD) == {day for day in week_from(OLD) if day >= OLD}
+    # What happened to it since, too, and the events that it may look back to.
+    for name in ("event_log", "event"):
+        assert found[name] & week_from(OLD) == {day for day in week_from(OLD) if day >= OLD}
     assert partition_name("task", OLD) in swept.held
     await conn.execute(f"DELETE FROM treadle.{table}")
     swept = await sweep(conn, today=TODAY, keep_days=30)
@@ -160,7 +164,7 @@ async def test_what_children_returned_stays_for_their_parent(conn: Conn) -> None
     await leave_in(conn, "attempt", parent)
     await sweep(conn, today=TODAY, keep_days=30)
     found = await day_partitions(conn)
-    for name in BY_ID:
+    for name in OF_RUNS:
         assert found[name] & week_from(OLD) == {OLD, later}
 
 

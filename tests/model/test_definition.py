@@ -114,14 +114,15 @@ def test_keys_of_a_newer_engine_are_ignored() -> None:
         ("concurrency", {}, {"concurrency": (Concurrency("'a'"),)}),
         ("rate_limits", {}, {"rate_limits": (RateLimit("k"),)}),
         ("a durable task", {}, {"is_durable": True}),
-        ("conditions", {}, {"conditions": Conditions(sleeps=(SLEEP,))}),
+        (None, {}, {"conditions": Conditions(sleeps=(SLEEP,))}),
         ("batch", {}, {"batch": Batch(max_size=5)}),
         ("required worker labels", {}, {"worker_labels": (DesiredLabel("a", 1, required=True),)}),
         ("worker labels", {}, {"worker_labels": (DesiredLabel("a", 1),)}),
         ("sticky", {"sticky": StickyStrategy.SOFT}, {}),
         ("idempotency", {"idempotency": Idempotency("input.a", 5)}, {}),
-        ("an on_failure task", {"on_failure": TASK}, {}),
-        ("more than one task", {"tasks": (TASK, TASK)}, {}),
+        (None, {"on_failure": TASK}, {}),
+        (None, {"tasks": (TASK, TASK)}, {}),
+        ("a durable task", {"on_failure": dataclasses.replace(TASK, is_durable=True)}, {}),
     ],
 )
 def test_what_cannot_be_honoured_yet_is_named(

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 import grpc.aio
 
+from tests.sdk.peer_state import PeerRun, PeerSession
 from treadle.sdk.io import io_thread
 from treadle.wire.contract import METHODS
 from treadle.wire.gen.hatchet import dispatcher_pb2
 from treadle.wire.gen.hatchet.v1 import workflows_pb2
-from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
+from treadle.wire.gen.treadle.v1 import events_pb2, runs_pb2, worker_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 T = TypeVar("T")
-Key = tuple[str, int]
 
 TOKEN = "peer-token"
 
@@ -39,45 +38,6 @@ _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
 ]
-
-
-@dataclass
-class PeerRun:
-    """A run the peer knows."""
-
-    id: str
-    new: runs_pb2.NewRun
-    status: int = runs_pb2.RUN_STATUS_QUEUED
-    attempt: int = 1
-    retries_used: int = 0
-    output: bytes = b""
-    error: str = ""
-    failures: list[worker_pb2.Failure] = field(default_factory=list)
-    waiters: list[asyncio.Queue[runs_pb2.RunResult]] = field(default_factory=list)
-
-    @property
-    def ended(self) -> bool:
-        return self.status >= runs_pb2.RUN_STATUS_COMPLETED
-
-    def result(self) -> runs_pb2.RunResult:
-        return runs_pb2.RunResult(run_id=self.id, status=self.status, output=self.output, error=self.error)  # type: ignore[arg-type] # a plain number
-
-
-class PeerSession:
-    """One stream of a worker."""
-
-    def __init__(self, hello: worker_pb2.Hello) -> None:
-        self.hello = hello
-        self.worker_id = ""
-        self.free = sum(hello.slots.values())
-        self.out: asyncio.Queue[worker_pb2.EngineFrame | None] = asyncio.Queue()
-        self.frames: list[worker_pb2.WorkerFrame] = []
-        self.draining = False
-        self.half_closed = False
-        self.in_hand: dict[Key, PeerRun] = {}
-
-    def send(self, **parts: Any) -> None:
-        self.out.put_nowait(worker_pb2.EngineFrame(**parts))
 
 
 class PeerEngine:
@@ -127,6 +87,8 @@ class PeerEngine:
             "/treadle.v1.Runs/Start": self._start,
             "/treadle.v1.Runs/Get": self._get,
             "/treadle.v1.Runs/Cancel": self._cancel,
+            "/treadle.v1.Runs/Replay": self._replay,
+            "/treadle.v1.Events/Push": self._push,
             "/treadle.v1.Runs/Await": self._await,
             "/treadle.v1.Worker/Session": self._session,
             "/Dispatcher/RefreshTimeout": self._refresh,
@@ -231,11 +193,27 @@ class PeerEngine:
 
     async def _get(self, request: runs_pb2.GetRunRequest) -> runs_pb2.RunDetail:
         run = self.runs[request.id]
-        return runs_pb2.RunDetail(run=runs_pb2.RunSummary(id=run.id, task=run.new.task, status=run.status))  # type: ignore[arg-type] # a plain number
+        summary = runs_pb2.RunSummary(id=run.id, task=run.new.task, status=run.status)  # type: ignore[arg-type] # a plain number
+        return runs_pb2.RunDetail(run=summary, tasks=run.tasks)
 
     async def _cancel(self, request: runs_pb2.SelectRuns) -> runs_pb2.ChangedRuns:
+        self.unary.append(("cancel", request))
         changed = [run_id for run_id in request.ids if self.cancel_run(self.runs[run_id])]
         return runs_pb2.ChangedRuns(ids=changed)
+
+    async def _replay(self, request: runs_pb2.SelectRuns) -> runs_pb2.ChangedRuns:
+        self.unary.append(("replay", request))
+        return runs_pb2.ChangedRuns(ids=request.ids)
+
+    async def _push(self, request: events_pb2.PushRequest) -> events_pb2.PushResponse:
+        self.unary.append(("push", request))
+        response = events_pb2.PushResponse()
+        for event in request.events:
+            if event.key.startswith("refused"):
+                response.outcomes.add(problem=runs_pb2.Problem(code=3, field="key", message="is not wanted"))
+            else:
+                response.outcomes.add(event_id=f"event-{event.key}")
+        return response
 
     async def _refresh(self, request: dispatcher_pb2.RefreshTimeoutRequest) -> Message:
         self.unary.append(("refresh", request))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from tests.sdk.peer import PeerEngine, PeerRun
+    from tests.sdk.peer import PeerEngine
+    from tests.sdk.peer_state import PeerRun
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
 
 if TYPE_CHECKING:
     from tests.sdk.conftest import WorkerFactory
-    from tests.sdk.peer import PeerEngine, PeerSession
+    from tests.sdk.peer import PeerEngine
+    from tests.sdk.peer_state import PeerSession
 
 
 async def the_session(engine: PeerEngine) -> PeerSession:

@@ -19,7 +19,8 @@ from treadle.wire.gen.treadle.v1 import runs_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.sdk.peer import PeerEngine, PeerRun, PeerSession
+    from tests.sdk.peer import PeerEngine
+    from tests.sdk.peer_state import PeerRun, PeerSession
 
 
 @contextlib.contextmanager

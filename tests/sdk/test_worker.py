@@ -15,7 +15,8 @@ from treadle import Backoff, Context, NonRetryable, RetryAfter, TaskFailed, Trea
 
 if TYPE_CHECKING:
     from tests.sdk.conftest import WorkerFactory
-    from tests.sdk.peer import PeerEngine, PeerSession
+    from tests.sdk.peer import PeerEngine
+    from tests.sdk.peer_state import PeerSession
     from treadle.wire.gen.treadle.v1 import worker_pb2
 
 

@@ -55,6 +55,16 @@ _FILL = (
     SELECT id, 1, 1, at, 'INFO', 'line' FROM made WHERE n % 2 = 0
     """,
     """
+    INSERT INTO treadle.condition (task_id, run_id, tenant_id, step, place, due_at, event_key, scope)
+    SELECT id, id, 1, 0, p, CASE WHEN p = 0 THEN at + (n - 26000) * interval '1 second' END,
+           CASE WHEN p = 1 THEN 'key-' || n % 500 END, NULL
+    FROM made, generate_series(0, 1) p WHERE n > 50000 - 24000 AND n <= 50000 - 18000
+    """,
+    """
+    INSERT INTO treadle.replayed (task_id, run_id, tenant_id, attempt)
+    SELECT id, id, 1, 2 FROM made WHERE n > 50000 - 24000 AND n <= 50000 - 18000
+    """,
+    """
     INSERT INTO treadle.event (id, tenant_id, at, key, scope, payload)
     SELECT id, 1, at - n * interval '1 ms', 'key-' || n % 10, 'scope-' || n % 30, convert_to('{"n":' || n || '}', 'UTF8')
     FROM made

@@ -119,6 +119,16 @@ class Inbox:
         self._filled.set()
 
     @property
+    def rows(self) -> int:
+        """About how many rows' worth of commands wait."""
+        return self._rows
+
+    def rest(self) -> None:
+        """Let `wait` return at the next command only, although some wait already."""
+        if not self._closed:
+            self._filled.clear()
+
+    @property
     def empty(self) -> bool:
         """Whether nothing waits."""
         return not self._commands

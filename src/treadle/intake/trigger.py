@@ -13,14 +13,14 @@ from treadle.engine.commands import Trigger, resolve
 from treadle.model.errors import InvalidInput, NotFound, TreadleError, Unsupported
 from treadle.model.ids import canonical_id, new_id, time_of
 from treadle.model.payload import check_json, check_metadata
-from treadle.storage.trigger import existing_tasks
+from treadle.storage.trigger import parent_runs
 from treadle.wire.gen.hatchet import workflows_pb2 as pb
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1
 from treadle.wire.gen.treadle.v1 import runs_pb2
 from treadle.wire.status import problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from treadle.engine.catalog import Catalog, TaskKind
     from treadle.engine.inbox import Door
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_RUNS = 1000
 """Most runs in one bulk trigger."""
+
+CHECKED_AT_ONCE = 100
+"""After so many runs of one request others get their turn."""
 
 MAX_KEY = 1024
 PRIORITIES = (1, 2, 3)
@@ -63,7 +66,7 @@ class Triggers:
         clock: the time.
         max_payload_bytes: largest input.
         database: where parents are that do not run at the moment.
-        alive: whether a run waits or runs, so that no table need be asked for it.
+        run_of: the run that a task which waits or runs is part of, so that no table need be asked for it.
     """
 
     def __init__(
@@ -74,10 +77,10 @@ class Triggers:
         clock: Clock,
         max_payload_bytes: int,
         database: Database,
-        alive: Callable[[int, str], bool],
+        run_of: Callable[[int, str], str | None],
     ) -> None:
         self._database = database
-        self._alive = alive
+        self._run_of = run_of
         self._inbox = inbox
         self._catalog = catalog
         self._clock = clock
@@ -169,35 +172,42 @@ class Triggers:
                 )
             except NotFound as problem:
                 kinds[name] = problem
+        parents = await self._parent_runs({run.parent_id for run in wanted if run.parent_id}, caller)
         checked: list[Attempt | TreadleError] = []
-        for run, prefix in zip(wanted, prefixes, strict=True):
+        for place, (run, prefix) in enumerate(zip(wanted, prefixes, strict=True)):
+            if place % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
+                # A commit that is being written waits for this thread at each of its steps.
+                await asyncio.sleep(0)
             try:
-                checked.append(self._attempt(kinds[run.name], run, prefix))
+                checked.append(self._attempt(kinds[run.name], run, prefix, parents))
             except TreadleError as problem:
                 checked.append(problem)
-        strangers = await self._unknown_parents(checked, caller)
-        if strangers:
-            for index, entry in enumerate(checked):
-                if isinstance(entry, Attempt) and entry.parent_id in strangers:
-                    checked[index] = InvalidInput(
-                        f"{prefixes[index]}{wanted[index].parent_field}", f"no task {entry.parent_id}"
-                    )
         return checked
 
-    async def _unknown_parents(self, checked: list[Attempt | TreadleError], caller: Caller) -> set[str]:
-        """Parents that are not this tenant's runs."""
-        parents = {
-            entry.parent_id
-            for entry in checked
-            if isinstance(entry, Attempt) and entry.parent_id and not self._alive(caller.tenant_id, entry.parent_id)
-        }
-        if not parents:
-            return set()
-        async with self._database.connection() as conn:
-            ids = sorted(parents)
-            return parents - await existing_tasks(conn, tenant_ids=[caller.tenant_id] * len(ids), ids=ids)
+    async def _parent_runs(self, texts: set[str], caller: Caller) -> dict[str, str]:
+        """The runs that parents are part of, by the parents' ids; what is not this tenant's is left out."""
+        found: dict[str, str] = {}
+        unknown = []
+        for parent_id in filter(None, map(self._task_id, texts)):
+            run_id = self._run_of(caller.tenant_id, parent_id)
+            if run_id is None:
+                unknown.append(parent_id)
+            else:
+                found[parent_id] = run_id
+        if unknown:
+            async with self._database.connection() as conn:
+                found |= await parent_runs(conn, tenant_ids=[caller.tenant_id] * len(unknown), ids=unknown)
+        return found
 
-    def _attempt(self, kind: TaskKind | TreadleError, wanted: Wanted, prefix: str) -> Attempt:
+    def _task_id(self, text: str) -> str | None:
+        """The id of a task that this system can have made: version 7 ids carry their time."""
+        found = canonical_id(text)
+        made = found is not None and found[14] == "7" and time_of(found) <= self._clock.now() + _DAY
+        return found if made else None
+
+    def _attempt(
+        self, kind: TaskKind | TreadleError, wanted: Wanted, prefix: str, parents: Mapping[str, str]
+    ) -> Attempt:
         if isinstance(kind, TreadleError):
             raise NotFound(prefix + wanted.name_field, kind.message)
         refused = wanted.refused or kind.refused
@@ -221,13 +231,14 @@ class Triggers:
             raise InvalidInput(f"{prefix}priority", f"must be 1, 2 or 3, not {wanted.priority}")
         parent_id = None
         if wanted.parent_id:
-            parent_id = canonical_id(wanted.parent_id)
-            # Version 7 ids carry their time: one that this system cannot have made is refused here, not by a table.
-            if parent_id is None or parent_id[14] != "7" or time_of(parent_id) > self._clock.now() + _DAY:
+            parent_id = self._task_id(wanted.parent_id)
+            if parent_id is None:
                 raise InvalidInput(prefix + wanted.parent_field, f"{wanted.parent_id[:64]!r} is no task's id")
             if len(wanted.child_key) > MAX_KEY or "\0" in wanted.child_key:
                 raise InvalidInput(f"{prefix}child_key", f"must be at most {MAX_KEY} characters, without NUL")
-            metadata = _with_parent(metadata, parent_id)
+            if parent_id not in parents:
+                raise InvalidInput(prefix + wanted.parent_field, f"no task {parent_id}")
+            metadata = _with_parent(metadata, parent_id, parents[parent_id])
         return Attempt(
             kind=kind,
             task_id=new_id(),
@@ -280,10 +291,10 @@ def _from_treadle(run: runs_pb2.NewRun) -> Wanted:
     )
 
 
-def _with_parent(metadata: str, parent_id: str) -> str:
+def _with_parent(metadata: str, parent_id: str, run_id: str) -> str:
     """A child's metadata with the keys that name its parent."""
     values = json.loads(metadata) if metadata else {}
-    values["hatchet__parent_workflow_run_id"] = parent_id
+    values["hatchet__parent_workflow_run_id"] = run_id
     values["hatchet__parent_step_run_id"] = parent_id
     return json.dumps(values)
 

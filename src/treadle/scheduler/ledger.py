@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -43,21 +44,45 @@ from treadle.engine.commands import (
 )
 from treadle.model.errors import NotFound
 from treadle.scheduler.events import Discarded, Queued, Refilled, Released, Tick
-from treadle.scheduler.transaction import Transaction
 
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
     from treadle.engine.catalog import Catalog
     from treadle.engine.moves import Fact
     from treadle.engine.ports import Audience
+    from treadle.engine.workflow import Workflows
     from treadle.scheduler.memory import Memory
     from treadle.scheduler.seat import Seat
+    from treadle.scheduler.transaction import Transaction
     from treadle.storage.database import Conn
 
 _log = structlog.get_logger()
 
 ASSIGN_AT_ONCE = 2000
 """Most attempts given out in one commit."""
+
+
+@dataclass(slots=True)
+class PreparedCommit:
+    """A commit that memory knows of and the tables do not."""
+
+    batch: Batch
+    chosen: list[Attempt]
+    queued: list[Attempt]
+    transaction: Transaction
+    unknown: inputs.Unknown | None = None
+
+    def give_inputs(self, workflows: Workflows) -> None:
+        """Give attempts what memory knows of their inputs: not before the commit before this one is written, because
+        that lets go of large ones."""
+        self.unknown = inputs.give([*self.chosen, *self.batch.redelivered], workflows)
+
+    @property
+    def small(self) -> bool:
+        """Whether it is written in one message."""
+        return (
+            not self.transaction.begun and self.unknown is None and at_once.fits(self.batch, self.chosen, self.queued)
+        )
 
 
 class Ledger:
@@ -72,29 +97,47 @@ class Ledger:
         self._catalog = catalog
         self._audience = audience
 
-    async def commit(self, commands: list[Command], memory: Memory, seat: Seat, now: float) -> None:
-        """Carry out commands in one transaction and answer them. Only an engine that lives can commit it.
+    async def prepare(
+        self, commands: list[Command], memory: Memory, transaction: Transaction, now: float
+    ) -> PreparedCommit:
+        """Carry commands out in memory, and choose who runs what. Nothing is written yet.
 
         An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
         """
         batch = Batch(now, self._audience.followed)
-        transaction = Transaction(seat)
         try:
             await self._apply(commands, batch, memory, transaction)
             chosen = await self._choose(batch, memory, transaction)
-            queued = [item for item in batch.ready if not item.worker_id]
-            # What is not at hand is read after the results of this very commit are there.
-            unknown = inputs.give(chosen, memory.workflows)
-            if transaction.begun or unknown or not at_once.fits(batch, chosen, queued):
+        except BaseException:
+            memory.ended_in_vain += batch.ended
+            await transaction.roll_back()
+            raise
+        queued = [item for item in batch.ready if not item.worker_id]
+        return PreparedCommit(batch, chosen, queued, transaction)
+
+    @staticmethod
+    async def discard(prepared: PreparedCommit, memory: Memory) -> None:
+        """A prepared commit is not to be written: the one before it has failed."""
+        memory.ended_in_vain += prepared.batch.ended
+        await prepared.transaction.roll_back()
+
+    async def write(self, prepared: PreparedCommit, memory: Memory, seat: Seat) -> None:
+        """Write a prepared commit and answer its commands. Only an engine that lives can commit it.
+
+        An exception leaves the tables as they were, but not `memory`: it must be loaded anew.
+        """
+        batch, chosen, queued, transaction = prepared.batch, prepared.chosen, prepared.queued, prepared.transaction
+        try:
+            if prepared.small:
+                await at_once.write(batch, chosen, seat.conn, engine_id=seat.engine_id)
+            else:
                 conn = await transaction.begin()
                 await self._write(batch, chosen, queued, conn)
-                await inputs.load(unknown, conn)
-                await inputs.load(inputs.give(batch.redelivered, memory.workflows), conn)
+                # Now that the results of this very commit are there to be read.
+                await inputs.load(prepared.unknown, conn)
                 await transaction.commit()
-            else:
-                await at_once.write(batch, chosen, seat.conn, engine_id=seat.engine_id)
         except BaseException:
-            memory.ended_in_vain = batch.ended
+            memory.ended_in_vain += batch.ended
             await transaction.roll_back()
             raise
         enqueue.settle(queued)

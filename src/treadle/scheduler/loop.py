@@ -9,15 +9,16 @@ import structlog
 
 from treadle.engine import inputs
 from treadle.engine.batch import Batch
-from treadle.engine.commands import Command, Push, Trigger, resolve, tenant_of
+from treadle.engine.commands import Command, Push, RefreshTimeout, ReleaseSlot, Report, Trigger, resolve, tenant_of
 from treadle.model.errors import TreadleError, Unavailable
 from treadle.scheduler.ledger import Ledger
 from treadle.scheduler.memory import Memory
+from treadle.scheduler.transaction import Transaction
 from treadle.storage.database import is_connection_problem
 from treadle.storage.leases import is_superseded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from treadle.engine.catalog import Catalog
     from treadle.engine.inbox import Inbox
@@ -30,8 +31,32 @@ _log = structlog.get_logger()
 ROWS_AT_ONCE = 4000
 """About how many rows' worth of commands go into one commit."""
 
+WORTH_PREPARING = 256
+"""So many rows' worth of commands are prepared while the commit before them is still being written."""
+
+# Commands that can be prepared meanwhile: they speak of nothing that is told only after that commit.
+_OVERLAPPING = (Trigger, Report, Push, RefreshTimeout, ReleaseSlot)
+
 _RECONNECT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 _SEAT_PAUSE = 0.5
+
+
+class _Flight:
+    """A commit that is being written while the next one is prepared."""
+
+    def __init__(self, writing: Coroutine[None, None, None], commands: list[Command], done: Callable[[], None]) -> None:
+        self.commands = commands
+        self.task = asyncio.ensure_future(writing)
+        self.task.add_done_callback(lambda _: done())
+
+
+class _FlightError(Exception):
+    """The commit that was being written has failed."""
+
+    def __init__(self, commands: list[Command], error: Exception) -> None:
+        super().__init__(repr(error))
+        self.commands = commands
+        self.error = error
 
 
 class Loop:
@@ -75,6 +100,8 @@ class Loop:
         self._memory = Memory()
         self._stopping = False
         self._to_own: tuple[set[int], asyncio.Future[None]] | None = None
+        self._flight: _Flight | None = None
+        self._to_look = False
 
     @property
     def memory(self) -> Memory:
@@ -107,19 +134,31 @@ class Loop:
             memory.timers.arrived(self._clock.now())
             self._inbox.wake()
 
+    def look(self) -> None:
+        """Touch the database, though nobody has asked for anything: it may be gone, and is brought back then."""
+        self._to_look = True
+        self._inbox.wake()
+
     async def run(self) -> None:
         """Commit until `stop` is called and the inbox is empty."""
-        commands: list[Command] = []
+        again: list[list[Command]] = []
         while True:
-            if not commands:
-                if self._inbox.empty and self._stopping:
+            if self._flight is not None and self._flight.task.done():
+                again = await self._settle() + again
+            if again:
+                commands = again.pop(0)
+            else:
+                if self._inbox.empty and self._stopping and self._flight is None:
                     return
                 await self._wait()
                 commands = self._inbox.take(ROWS_AT_ONCE)
+                if not commands and not self._needed():
+                    continue
             if self._to_own is not None:
+                again = await self._settle() + again
                 to_own, self._to_own = self._to_own, None
                 await self._change_hands(*to_own)
-            commands = await self._process(self._ours(commands))
+            again = await self._carry_out(self._ours(commands)) + again
 
     def stop(self) -> None:
         """Refuse new commands and let `run` return once those inside are done."""
@@ -131,9 +170,17 @@ class Loop:
         await self._seat.leave()
 
     async def _wait(self) -> None:
-        """Sleep until a command comes or something falls due."""
-        memory = self._memory
-        if not self._inbox.empty or self._to_own is not None or memory.core.starving() or memory.core.unfinished:
+        """Sleep until a command comes or something falls due; while a commit is being written, until it is worth while."""
+        memory, inbox, flight = self._memory, self._inbox, self._flight
+        if flight is not None:
+            while not flight.task.done() and inbox.rows < WORTH_PREPARING and self._to_own is None:
+                if self._stopping:
+                    await asyncio.wait({flight.task})
+                    return
+                inbox.rest()
+                await inbox.wait()
+            return
+        if not inbox.empty or self._needed():
             return
         due = memory.timers.next(memory.running.next_deadline())
         if due is None:
@@ -147,20 +194,87 @@ class Loop:
             finally:
                 handle.cancel()
 
-    async def _process(self, commands: list[Command]) -> list[Command]:
-        """Commit commands; returns those that must be tried again because the outcome is unknown."""
+    def _needed(self) -> bool:
+        """Whether there is something to do although no command waits."""
+        memory = self._memory
+        if self._to_look or self._to_own is not None or memory.core.starving() or memory.core.unfinished:
+            return True
+        due = memory.timers.next(memory.running.next_deadline())
+        return due is not None and due <= self._clock.now()
+
+    async def _carry_out(self, commands: list[Command]) -> list[list[Command]]:
+        """Prepare a commit while the one before it is being written, and write it once that one is.
+
+        Returns:
+            what must be tried again, in order, because its outcome is unknown or what came before it has failed.
+        """
+        memory = self._memory
+        transaction = Transaction(self._seat, self._land)
+        self._to_look = False
         try:
-            await self._ledger.commit(commands, self._memory, self._seat, self._clock.now())
+            if not all(isinstance(command, _OVERLAPPING) for command in commands):
+                await self._land()
+            prepared = await self._ledger.prepare(commands, memory, transaction, self._clock.now())
+            try:
+                await self._land()
+            except _FlightError:
+                await self._ledger.discard(prepared, memory)
+                raise
+            transaction.before = None
+            prepared.give_inputs(memory.workflows)
+            writing = self._ledger.write(prepared, memory, self._seat)
+            if prepared.small:
+                await writing
+            else:
+                self._flight = _Flight(writing, commands, self._inbox.wake)
+        except _FlightError as lost:
+            return [part for part in (await self._mend(lost.commands, lost.error), commands) if part]
         except Exception as error:  # noqa: BLE001 - one bad item must fail alone, whatever is wrong with it
-            if is_superseded(error):
-                _log.warning("another engine has taken over; stepping down")
-                self._seat.drop()
-            elif not is_connection_problem(error) and not isinstance(error, Unavailable):
-                return await self._isolate(commands, error)
-            _log.warning("lost the database in the middle of a commit", problem=repr(error))
-            await self._reconnect()
-            return _uncertain(commands)
+            again = await self._mend(commands, error)
+            return [again] if again else []
         return []
+
+    async def _land(self) -> None:
+        """Return once nothing is being written.
+
+        Raises:
+            _FlightError: it could not be.
+        """
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            try:
+                await flight.task
+            except Exception as error:
+                raise _FlightError(flight.commands, error) from error
+
+    async def _settle(self) -> list[list[Command]]:
+        """As `_land`; returns what must be tried again."""
+        try:
+            await self._land()
+        except _FlightError as lost:
+            again = await self._mend(lost.commands, lost.error)
+            return [again] if again else []
+        return []
+
+    async def _process(self, commands: list[Command]) -> list[Command]:
+        """Commit commands, one step after the other; returns those that must be tried again."""
+        again = await self._carry_out(commands) + await self._settle()
+        return again[0] if again else []
+
+    async def _mend(self, commands: list[Command], error: Exception) -> list[Command]:
+        """A commit has failed, and memory is not to be trusted: load it, and let only the command at fault fail.
+
+        Returns:
+            commands that must be tried again because the outcome is unknown.
+        """
+        if is_superseded(error):
+            _log.warning("another engine has taken over; stepping down")
+            self._seat.drop()
+        elif not is_connection_problem(error) and not isinstance(error, Unavailable):
+            return await self._isolate(commands, error)
+        _log.warning("lost the database in the middle of a commit", problem=repr(error))
+        await self._reconnect()
+        return _uncertain(commands)
 
     async def _isolate(self, commands: list[Command], error: Exception) -> list[Command]:
         """After a failed commit: try the commands one by one, so that only the one at fault fails."""

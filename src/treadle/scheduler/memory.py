@@ -73,10 +73,14 @@ class Memory:
 
     def holds(self, tenant_id: int, task_id: str) -> bool:
         """Whether a run waits in a window or runs, so that its end will be told."""
-        if self.running.current(tenant_id, task_id, 0) is not None or self.workflows.holds(tenant_id, task_id):
-            return True
-        item = self.core.waiting(task_id)
-        return item is not None and item.kind.tenant_id == tenant_id
+        return self.run_of(tenant_id, task_id) is not None
+
+    def run_of(self, tenant_id: int, task_id: str) -> str | None:
+        """The run that a task is part of, if it waits in a window or runs: its own, or a workflow run."""
+        attempt = self.running.current(tenant_id, task_id, 0) or self.core.waiting(task_id)
+        if attempt is not None:
+            return attempt.workflow_run_id if attempt.kind.tenant_id == tenant_id else None
+        return task_id if self.workflows.holds(tenant_id, task_id) else None
 
     def connected(self, worker_id: str) -> bool:
         """Whether a worker has a stream, at whichever engine."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from treadle.model.errors import Unavailable
 from treadle.model.ids import new_id
 from treadle.storage import leases as rows
-from treadle.storage.database import connect
+from treadle.storage.database import connect, is_connection_problem
 
 if TYPE_CHECKING:
     from treadle.storage.database import Conn
@@ -73,5 +73,9 @@ class Seat:
             self._conn = None
             try:
                 await rows.leave(conn, id=self.engine_id)
+            except Exception as problem:
+                # A seat whose connection is gone is lost already: the next engine sees that at once.
+                if not is_connection_problem(problem):
+                    raise
             finally:
                 await conn.close()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from treadle.storage import leases
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from treadle.scheduler.seat import Seat
     from treadle.storage.database import Conn
 
@@ -17,10 +19,12 @@ class Transaction:
 
     Args:
         seat: the right to write, and the connection to write with.
+        before: returns once the connection is free.
     """
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: Seat, before: Callable[[], Awaitable[None]]) -> None:
         self._seat = seat
+        self.before: Callable[[], Awaitable[None]] | None = before
         self.begun = False
 
     async def begin(self) -> Conn:
@@ -30,6 +34,8 @@ class Transaction:
             Unavailable: the engine has no connection.
             asyncpg.PostgresError: another engine has taken over.
         """
+        if self.before is not None:
+            await self.before()
         conn = self._seat.conn
         if not self.begun:
             await leases.begin_fenced(conn, engine_id=self._seat.engine_id)

@@ -11,19 +11,26 @@ from treadle.model.names import check_name
 from treadle.sdk.codec import OutputCodec
 from treadle.sdk.connection import discover
 from treadle.sdk.gateway import Gateway
-from treadle.sdk.options import TaskOptions
-from treadle.sdk.run import Run
+from treadle.sdk.options import TaskOptions, check_priority
+from treadle.sdk.pushing import NewEvent, push, push_many
+from treadle.sdk.run import Run, read_result
 from treadle.sdk.task import FunctionTask, Task
+from treadle.sdk.whole_input import WholeInput
+from treadle.sdk.workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from treadle.sdk.backoff import Backoff
+    from treadle.sdk.call import Call
     from treadle.sdk.connection import Connection
     from treadle.sdk.context import Context
+    from treadle.sdk.runnable import Runnable
+    from treadle.wire.gen.treadle.v1 import runs_pb2
 
 P = ParamSpec("P")
 R = TypeVar("R")
+InT = TypeVar("InT")
 
 DEFAULT_GRACE = timedelta(seconds=30)
 DEFAULT_CLOSE = timedelta(seconds=5)
@@ -67,6 +74,7 @@ class Treadle:
         self._url = url
         self._max_message_bytes = max_message_bytes
         self._tasks: dict[str, FunctionTask[..., Any, ..., Any]] = {}
+        self._workflows: dict[str, Workflow[Any]] = {}
         self._gateway: Gateway | None = None
         self._lock = threading.Lock()
 
@@ -148,13 +156,51 @@ class Treadle:
                 slots,
             )
             options.check(task_name)
-            if task_name.lower() in self._tasks:
-                raise InvalidInput("task name", f"{task_name!r} is taken by another task of this app")
+            self._check_free(task_name, "task name")
             made: FunctionTask[..., Any, ..., Any] = FunctionTask(self, task_name, target, options)
             self._tasks[task_name.lower()] = made
             return made
 
         return decorate if function is None else decorate(function)
+
+    @overload
+    def workflow(self, name: str, *, description: str = "", priority: int | None = None) -> Workflow[None]: ...
+    @overload
+    def workflow(
+        self, name: str, *, input: type[InT], description: str = "", priority: int | None = None
+    ) -> Workflow[InT]: ...
+    def workflow(
+        self,
+        name: str,
+        *,
+        input: Any = None,  # noqa: A002 - what it is called everywhere
+        description: str = "",
+        priority: int | None = None,
+    ) -> Workflow[Any]:
+        """Make a workflow: a set of tasks that follow one another, to be declared with its `task`.
+
+        Args:
+            name: Name in the engine.
+            input: Type of its input: a pydantic model, a dataclass, a TypedDict. None: it takes none.
+            description: For people.
+            priority: 1 (low) to 3 (high) for runs that name none; None: 1.
+
+        Raises:
+            TypeError: The input's type is no JSON object.
+            ValueError: The priority is out of range.
+            InvalidInput: The name has characters other than letters, digits, '.', '-', '_', or is taken.
+        """
+        self._check_free(check_name(name, "workflow name"), "workflow name")
+        if priority is not None:
+            check_priority(priority, f"workflow {name}")
+        made: Workflow[Any] = Workflow(self, WholeInput(name, input), description=description, priority=priority)
+        self._workflows[name.lower()] = made
+        return made
+
+    def _check_free(self, name: str, field: str) -> None:
+        for taken, what in ((self._tasks, "task"), (self._workflows, "workflow")):
+            if name.lower() in taken:
+                raise InvalidInput(field, f"{name!r} is taken by another {what} of this app")
 
     @overload
     def remote(self, name: str) -> Task[..., Any]: ...
@@ -180,12 +226,72 @@ class Treadle:
             run_id: Its id.
             returns: Type to read its result as; anything unless given.
         """
-        return Run(run_id, "run", OutputCodec("run", returns), self.gateway)
+        output = OutputCodec("run", returns)
+
+        def read(result: runs_pb2.RunResult) -> Any:
+            return read_result(result, "run", output)
+
+        return Run(run_id, "run", read, self.gateway)
 
     @property
     def tasks(self) -> Mapping[str, FunctionTask[..., Any, ..., Any]]:
         """The tasks declared on this app, by lower-cased name."""
         return self._tasks
+
+    @property
+    def workflows(self) -> Mapping[str, Workflow[Any]]:
+        """The workflows declared on this app, by lower-cased name."""
+        return self._workflows
+
+    def actions(self) -> dict[str, Runnable]:
+        """All that its workers run: its tasks, and the tasks of its workflows."""
+        found: dict[str, Runnable] = {task.action: task for task in self._tasks.values()}
+        for workflow in self._workflows.values():
+            found |= {task.action: task for task in workflow.tasks.values()}
+        return found
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def push(
+        self,
+        key: str,
+        payload: Any = None,
+        *,
+        scope: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+    ) -> Call[str]:
+        """Push an event: it meets the conditions that wait for it.
+
+        Args:
+            key: What conditions ask for.
+            payload: A mapping, pydantic model, dataclass: anything that is a JSON object; None: an empty one.
+            scope: Meets only conditions that name it, or none; None: only those that name none.
+            metadata: JSON object kept with the event.
+            priority: 1 (low) to 3 (high), for the runs that it starts; None: their own.
+
+        Returns:
+            The id of the event, once it is stored.
+
+        Raises:
+            InvalidInput: The key is empty, or the payload is no JSON object. Raised at once.
+            ConnectionProblem: The engine cannot be reached. An event whose answer was lost may have been stored, and is
+                not sent again.
+        """
+        event = NewEvent(key, {} if payload is None else payload, scope, metadata, priority)
+        return push(self.gateway, event)
+
+    def push_many(self, events: Iterable[NewEvent]) -> Call[list[str]]:
+        """Push events, up to 1000 in a request; those sent are stored even when a later request fails.
+
+        Returns:
+            Their ids, in order.
+
+        Raises:
+            BulkPushFailed: The engine refused some; the others are stored.
+            InvalidInput: One is no event. Raised at once: then nothing is sent.
+        """
+        return push_many(self.gateway, events)
 
     # -- connecting ------------------------------------------------------------------------------------------------
 
@@ -256,4 +362,4 @@ class Treadle:
         Worker(self, slots=slots, processes=processes, name=name, labels=labels, grace=grace).run_forever()
 
     def __repr__(self) -> str:
-        return f"<Treadle app with {len(self._tasks)} tasks>"
+        return f"<Treadle app with {len(self._tasks)} tasks and {len(self._workflows)} workflows>"

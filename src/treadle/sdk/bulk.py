@@ -1,4 +1,4 @@
-"""Starting many runs at once, and waiting for all of them."""
+"""Starting many runs at once."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from treadle.model.errors import TreadleError
 from treadle.sdk.errors import BulkStartFailed
-from treadle.sdk.run import Run
 from treadle.sdk.starts import MAX_RUNS, batch_bytes, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from treadle.sdk.call import Call
     from treadle.sdk.gateway import Gateway
-    from treadle.sdk.task import Task
+    from treadle.sdk.run import Run
     from treadle.wire.gen.treadle.v1 import runs_pb2
 
-R = TypeVar("R")
+RunT = TypeVar("RunT", bound="Run[Any]")
 
 _AHEAD = 2
 """Requests under way at once: the next is on its way while the engine commits one."""
@@ -40,52 +38,32 @@ def chunks(runs: list[runs_pb2.NewRun], max_message_bytes: int) -> Iterator[list
         yield chunk
 
 
-def start_many(
-    task: Task[..., R],
-    inputs: Iterable[Mapping[str, Any]],
-    gateway: Gateway,
-    *,
-    wait: Callable[[list[runs_pb2.RunResult]], list[Any]] | None = None,
-) -> Call[list[Any]]:
-    """A call that starts a run per input; with `wait`, it awaits the results and makes the value of them."""
-    runs = task._prepare(inputs)  # noqa: SLF001 - classes of one family
+async def start_all(gateway: Gateway, runs: list[runs_pb2.NewRun]) -> list[str | TreadleError]:
+    """Start runs, each ending in its id or in the engine's refusal; on the I/O thread."""
     starts = gateway.child_starts if runs and runs[0].parent_task_id else gateway.starts
-
-    async def start_all() -> list[str | TreadleError]:
-        outcomes: list[str | TreadleError] = []
-        under_way: list[asyncio.Task[list[str | TreadleError]]] = []
-        try:
-            for chunk in chunks(runs, gateway.connection.max_message_bytes):
-                if len(under_way) == _AHEAD:
-                    outcomes += await under_way.pop(0)
-                under_way.append(asyncio.ensure_future(starts.start(chunk)))
-            for request in under_way:
-                outcomes += await request
-        finally:
-            for request in under_way:
-                request.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-        return outcomes
-
-    async def start_and_wait() -> list[runs_pb2.RunResult]:
-        outcomes = await start_all()
-        run_ids = [outcome for outcome in outcomes if isinstance(outcome, str)]
-        if len(run_ids) != len(outcomes):
-            _handles(task, gateway, outcomes)  # raises
-        return await gateway.results.wait_for(run_ids)
-
-    if wait is None:
-        return gateway.call(
-            f"{task.name}.start_many(...)", start_all, lambda outcomes: _handles(task, gateway, outcomes)
-        )
-    return gateway.call(f"{task.name}.run_many(...)", start_and_wait, wait)
+    outcomes: list[str | TreadleError] = []
+    under_way: list[asyncio.Task[list[str | TreadleError]]] = []
+    try:
+        for chunk in chunks(runs, gateway.connection.max_message_bytes):
+            if len(under_way) == _AHEAD:
+                outcomes += await under_way.pop(0)
+            under_way.append(asyncio.ensure_future(starts.start(chunk)))
+        for request in under_way:
+            outcomes += await request
+    finally:
+        for request in under_way:
+            request.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+    return outcomes
 
 
-def _handles(task: Task[..., R], gateway: Gateway, outcomes: list[str | TreadleError]) -> list[Run[R]]:
-    name, output = task.name, task._output  # noqa: SLF001 - classes of one family
-    made: list[Run[R] | None] = [
-        Run(outcome, name, output, gateway) if isinstance(outcome, str) else None for outcome in outcomes
-    ]
+def handles_of(outcomes: list[str | TreadleError], handle: Callable[[str], RunT]) -> list[RunT]:
+    """Handles on the runs.
+
+    Raises:
+        BulkStartFailed: Some were refused.
+    """
+    made = [handle(outcome) if isinstance(outcome, str) else None for outcome in outcomes]
     problems = {at: outcome for at, outcome in enumerate(outcomes) if isinstance(outcome, TreadleError)}
     if problems:
         raise BulkStartFailed(made, problems)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, NotRequired, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, get_args, get_origin
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json
@@ -74,7 +74,7 @@ class InputCodec:
         self._extra_adapter: TypeAdapter[Any] | None = None
         if self._spread is not None:
             value_type: Any = hints.get(self._spread, Any)
-            self._extra_adapter = _adapter(task, self._spread, dict[str, value_type])
+            self._extra_adapter = adapter_for(f"task {task}", self._spread, dict[str, value_type])
         self._adapter = _record_adapter(task, fields) if fields else None
         self._exact: dict[str, Any] = {
             name: hints[name] for name in fields if isinstance(hints.get(name), type) and hints[name] in _EXACT
@@ -155,10 +155,10 @@ class InputCodec:
                 values = adapter.validate_python(values)
                 data = adapter.dump_json(values, warnings="error")
             except ValidationError as error:
-                self._raise_invalid(error)
+                raise invalid_input(self.task, error) from None
             except PydanticSerializationError as error:
                 raise InvalidInput(self.task, f"the input cannot be JSON: {error}") from None
-        if problem := _problem_in(data, adapter, values):
+        if problem := problem_in(data, adapter, values):
             raise InvalidInput(self.task, f"the input {problem}")
         return data
 
@@ -179,7 +179,7 @@ class InputCodec:
                 extra = {name: value for name, value in everything.items() if name not in self.names}
                 values = {**values, **self._extra_adapter.validate_python(extra)}
         except ValidationError as error:
-            self._raise_invalid(error)
+            raise invalid_input(self.task, error) from None
         if not self._positional:
             return (), values
         # A gap among positional-only arguments cannot be passed on: what follows it takes its default too.
@@ -199,16 +199,6 @@ class InputCodec:
         except Exception:  # noqa: BLE001 - it belongs to the caller
             return None
 
-    def _raise_invalid(self, error: ValidationError) -> NoReturn:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        first = ".".join(str(part) for part in problems[0]["loc"]) if problems else ""
-        texts = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems[1:_SHOWN_PROBLEMS]]
-        more = len(problems) - _SHOWN_PROBLEMS
-        message = "; ".join([problems[0]["msg"] if problems else str(error), *texts])
-        raise InvalidInput(
-            f"{self.task}.{first}" if first else self.task, message + (f"; and {more} more" if more > 0 else "")
-        ) from None
-
 
 class OutputCodec:
     """A function's return value as JSON."""
@@ -216,7 +206,7 @@ class OutputCodec:
     def __init__(self, task: str, annotation: Any) -> None:
         self.task = task
         self.annotation = annotation
-        self._adapter = _adapter(task, "return value", annotation)
+        self._adapter = adapter_for(f"task {task}", "return value", annotation)
         self._exact = annotation if isinstance(annotation, type) and annotation in _EXACT else None
 
     def encode(self, value: Any) -> bytes:
@@ -240,12 +230,12 @@ class OutputCodec:
                 data = self._adapter.dump_json(value, warnings="error")
             except ValidationError as error:
                 raise BadOutput(
-                    f"{self.task} returned {_short(value)}, which is not the {_name(self.annotation)} it declares: "
+                    f"{self.task} returned {_short(value)}, which is not the {type_name(self.annotation)} it declares: "
                     f"{error.errors(include_url=False)[0]['msg']}"
                 ) from None
             except PydanticSerializationError as error:
                 raise BadOutput(f"{self.task} returned {_short(value)}, which cannot be JSON: {error}") from None
-        if problem := _problem_in(data, self._adapter, value):
+        if problem := problem_in(data, self._adapter, value):
             raise BadOutput(f"{self.task} returned a value that {problem}")
         return data
 
@@ -262,7 +252,7 @@ class OutputCodec:
             where = ".".join(str(part) for part in problem["loc"])
             raise InvalidInput(
                 f"{self.task} result" + (f".{where}" if where else ""),
-                f"is not the declared {_name(self.annotation)}: {problem['msg']}",
+                f"is not the declared {type_name(self.annotation)}: {problem['msg']}",
             ) from None
 
 
@@ -287,21 +277,38 @@ def _record_adapter(task: str, fields: Mapping[str, Any]) -> TypeAdapter[Any]:
         return TypeAdapter(_make_record(f"{task} input", fields))
     except PydanticSchemaGenerationError:
         for name, annotation in fields.items():  # the one to blame raises
-            _adapter(task, name, get_args(annotation)[0] if get_origin(annotation) is NotRequired else annotation)
+            adapter_for(
+                f"task {task}", name, get_args(annotation)[0] if get_origin(annotation) is NotRequired else annotation
+            )
         raise
 
 
-def _adapter(task: str, what: str, annotation: Any) -> TypeAdapter[Any]:
+def adapter_for(whose: str, what: str, annotation: Any) -> TypeAdapter[Any]:
+    """The adapter of a type.
+
+    Raises:
+        TypeError: It cannot travel as JSON.
+    """
     try:
         return TypeAdapter(annotation)
     except PydanticSchemaGenerationError:
         raise TypeError(
-            f"task {task}: {what} of type {_name(annotation)} cannot travel as JSON: use a pydantic model, a dataclass, "
+            f"{whose}: {what} of type {type_name(annotation)} cannot travel as JSON: use a pydantic model, a dataclass, "
             "a TypedDict or a plain type"
         ) from None
 
 
-def _problem_in(data: bytes, adapter: TypeAdapter[Any], value: Any) -> str | None:
+def invalid_input(task: str, error: ValidationError) -> InvalidInput:
+    """What pydantic has found, by the names that the caller knows. The field is `task.parameter`."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    first = ".".join(str(part) for part in problems[0]["loc"]) if problems else ""
+    texts = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems[1:_SHOWN_PROBLEMS]]
+    more = len(problems) - _SHOWN_PROBLEMS
+    message = "; ".join([problems[0]["msg"] if problems else str(error), *texts])
+    return InvalidInput(f"{task}.{first}" if first else task, message + (f"; and {more} more" if more > 0 else ""))
+
+
+def problem_in(data: bytes, adapter: TypeAdapter[Any], value: Any) -> str | None:
     """What is wrong with JSON that pydantic has written; cheap unless there are signs of trouble."""
     if b"\\u0000" in data and _has_nul(data):
         return "holds the NUL character (\\u0000), which cannot be stored"
@@ -328,7 +335,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _name(annotation: Any) -> str:
+def type_name(annotation: Any) -> str:
+    """A type as people write it."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     return getattr(annotation, "__name__", None) or str(annotation)

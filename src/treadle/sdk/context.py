@@ -11,15 +11,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from treadle.model.durations import format_duration
+from treadle.model.states import SKIPPED_OUTPUT
+from treadle.sdk.in_workflow import InWorkflow
 from treadle.sdk.options import encode_metadata, milliseconds
 from treadle.wire.gen.hatchet import dispatcher_pb2
 from treadle.wire.gen.treadle.v1 import worker_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from treadle.sdk.call import Call
+    from treadle.sdk.conditions import Atom, EventCondition, SleepCondition
     from treadle.sdk.gateway import Gateway
+    from treadle.sdk.steps import WorkflowTask
 
 Level = Literal["DEBUG", "INFO", "WARN", "ERROR"]
 CancelReason = Literal["cancelled", "superseded", "timed out", "shutting down"]
@@ -41,12 +45,13 @@ class Host(Protocol):
     def extend_deadline(self, context: Context, by: timedelta) -> None: ...
 
 
-class Context:
+class Context(InWorkflow):
     """The attempt that runs now. A task gets it by declaring a first parameter of this type.
 
     Attributes:
-        task: Name of the task.
-        task_id: Id of the task run, a UUID of 36 characters. For single tasks it equals `run_id`.
+        task: Name of the task; of a task of a workflow, its name there.
+        workflow: Name of the workflow, or "" for a task of its own.
+        task_id: Id of the task run, a UUID of 36 characters. For a task of its own it equals `run_id`.
         run_id: Id of the run.
         attempt: Number of this attempt, from 1: grows with every delivery, also after a worker was lost.
         retry_count: How many of the task's retries are used up: 0 in the first try.
@@ -61,33 +66,31 @@ class Context:
 
     __slots__ = (
         "_children",
-        "_delivery",
         "_event",
         "_host",
         "_loop",
         "_metadata",
         "attempt",
         "cancel_reason",
-        "task",
-        "task_id",
     )
 
-    def __init__(self, task: str, delivery: worker_pb2.Delivery, host: Host) -> None:
+    def __init__(
+        self,
+        task: str,
+        delivery: worker_pb2.Delivery,
+        host: Host,
+        workflow: str = "",
+        keys: Mapping[Atom, str] | None = None,
+    ) -> None:
         """Made by the worker; `Context.fake` makes one for unit tests."""
-        self.task: str = task
-        self.task_id: str = delivery.task_id
+        super().__init__(task, delivery, workflow, keys)
         self.attempt: int = delivery.attempt
         self.cancel_reason: CancelReason | None = None
-        self._delivery = delivery
         self._host = host
         self._metadata: dict[str, Any] | None = None
         self._children: itertools.count[int] | None = None
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-
-    @property
-    def run_id(self) -> str:
-        return self._delivery.run_id or self.task_id
 
     @property
     def fence(self) -> int:
@@ -242,19 +245,45 @@ class Context:
         return next(self._children)
 
     @classmethod
-    def fake(cls, task: str = "test", *, metadata: Mapping[str, Any] | None = None, attempt: int = 1) -> Context:
+    def fake(
+        cls,
+        task: str = "test",
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        attempt: int = 1,
+        outputs: Mapping[WorkflowTask[Any, Any], Any] | None = None,
+        skipped: Iterable[WorkflowTask[Any, Any]] = (),
+        met: Mapping[EventCondition[Any] | SleepCondition, Any] | None = None,
+        errors: Mapping[str, str] | None = None,
+    ) -> Context:
         """A context for unit tests that call a task's function directly, without an engine.
 
         Its log lines are dropped, and what needs an engine raises RuntimeError.
+
+        Args:
+            task: Name of the task.
+            metadata: As the caller of the run attached it.
+            attempt: Number of the attempt.
+            outputs: What the parents returned.
+            skipped: Parents that were skipped.
+            met: What the conditions were met by: payloads of events, and `{}` for sleeps. None: not met.
+            errors: For an on_failure task: by the names of tasks, why they failed.
         """
+        met = met or {}
+        keys: dict[Atom, str] = {condition: str(number) for number, condition in enumerate(met)}
+        triggers = {keys[condition]: payload for condition, payload in met.items() if payload is not None}
         delivery = worker_pb2.Delivery(
             task_id="00000000-0000-7000-8000-000000000000",
             attempt=attempt,
             retries_used=attempt - 1,
             priority=1,
             metadata=encode_metadata(metadata or {}),
+            parents={parent.name: parent.output.encode(value) for parent, value in (outputs or {}).items()}
+            | {parent.name: SKIPPED_OUTPUT for parent in skipped},
+            triggers=json.dumps(triggers),
+            errors=errors,
         )
-        return cls(task, delivery, _NoHost())
+        return cls(task, delivery, _NoHost(), keys=keys)
 
     def __repr__(self) -> str:
         return f"<Context of {self.task}, run {self.run_id}, attempt {self.attempt}>"

@@ -37,7 +37,7 @@ class TaskFailed(TreadleError):
 
     Attributes:
         run_id: The run.
-        task: Its task's name.
+        task: The name of the task; of a task of a workflow, `workflow.task`.
         error: All the worker reported: `Type: message`, then the traceback.
     """
 
@@ -65,6 +65,36 @@ class TaskCancelled(TreadleError):
         self.run_id = run_id
         self.task = task
         self.reason = reason
+
+
+class TaskSkipped(TreadleError):
+    """A task of a workflow was skipped, so it has no output."""
+
+    def __init__(self, run_id: str, task: str) -> None:
+        super().__init__(
+            "", f"{task} (run {run_id}) was skipped and has no output: ask skipped(...) first, or pass default=..."
+        )
+        self.args: tuple[Any, ...] = (run_id, task)
+        self.run_id = run_id
+        self.task = task
+
+
+class BulkPushFailed(TreadleError):
+    """Some events of a bulk push were refused; all the others were stored.
+
+    Attributes:
+        ids: One entry per event, in order: its id, or None where it was refused.
+        problems: The refusals by position in the list.
+    """
+
+    def __init__(self, ids: Sequence[str | None], problems: Mapping[int, TreadleError]) -> None:
+        first = min(problems)
+        super().__init__(
+            "", f"{len(problems)} of {len(ids)} events were refused; the first, number {first}: {problems[first]}"
+        )
+        self.args: tuple[Any, ...] = (ids, problems)
+        self.ids = ids
+        self.problems = problems
 
 
 class BulkStartFailed(TreadleError):

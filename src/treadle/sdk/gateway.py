@@ -206,10 +206,18 @@ class Gateway:
         )
         return detail
 
-    async def cancel_runs(self, ids: list[str]) -> list[str]:
-        """Cancel runs by id; returns those that had not ended."""
+    async def cancel_runs(self, ids: list[str], *, children: bool = False) -> list[str]:
+        """Cancel runs by id, with all that they have spawned if asked to; returns those that had not ended."""
         changed: runs_pb2.ChangedRuns = await self.unary(
-            "/treadle.v1.Runs/Cancel", runs_pb2.SelectRuns(ids=ids), repeatable=True
+            "/treadle.v1.Runs/Cancel", runs_pb2.SelectRuns(ids=ids, children=children), repeatable=True
+        )
+        return list(changed.ids)
+
+    async def replay_runs(self, ids: list[str]) -> list[str]:
+        """Run again what has ended; returns what had."""
+        # Not repeated after a lost answer: what was replayed may have ended again by then.
+        changed: runs_pb2.ChangedRuns = await self.unary(
+            "/treadle.v1.Runs/Replay", runs_pb2.SelectRuns(ids=ids), repeatable=False
         )
         return list(changed.ids)
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from treadle.model.errors import InvalidInput, TreadleError
-from treadle.sdk.bulk import start_many
-from treadle.sdk.call import Call
 from treadle.sdk.codec import BadOutput, InputCodec, OutputCodec, resolve_hints
-from treadle.sdk.context import Context, running
-from treadle.sdk.options import RunOptions, TaskOptions, check_priority, encode_metadata
+from treadle.sdk.launch import Launch
 from treadle.sdk.run import Run, read_result
-from treadle.sdk.starts import check_size
-from treadle.wire.gen.treadle.v1 import runs_pb2
+from treadle.sdk.runnable import action_of, takes_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from treadle.sdk.app import Treadle
+    from treadle.sdk.call import Call
+    from treadle.sdk.options import TaskOptions
+    from treadle.wire.gen.treadle.v1 import runs_pb2
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -42,7 +40,13 @@ class Task(Generic[P, R_co]):
         self._app = app
         self._codec = codec
         self._output = output
-        self._options = RunOptions()
+
+        def read(result: runs_pb2.RunResult) -> Any:
+            return read_result(result, name, output)
+
+        self._launch: Launch[Any, Run[Any]] = Launch(
+            app, name, read=read, handle=lambda run_id, gateway: Run(run_id, name, read, gateway)
+        )
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> Call[R_co]:
         """Start a run and wait for its result.
@@ -58,15 +62,7 @@ class Task(Generic[P, R_co]):
             TaskCancelled: The run was cancelled.
             ConnectionProblem: The engine cannot be reached.
         """
-        gateway = self._app.gateway
-        new = self._new_run(self._values(args, kwargs))
-        starts = gateway.child_starts if new.parent_task_id else gateway.starts
-
-        def finish(result: runs_pb2.RunResult) -> R_co:
-            value: R_co = read_result(result, result.run_id, self.name, self._output)
-            return value
-
-        return Call(f"{self.name}.run(...)", lambda reply: starts.submit(new, reply, wait=True), finish)
+        return self._launch.run(self._encode(self._values(args, kwargs)))
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> Call[Run[R_co]]:
         """Start a run without waiting for its result. It is durable once the call returns.
@@ -76,14 +72,7 @@ class Task(Generic[P, R_co]):
             NotFound: The engine knows no task of this name: no worker has registered it yet.
             ConnectionProblem: The engine cannot be reached.
         """
-        gateway = self._app.gateway
-        new = self._new_run(self._values(args, kwargs))
-        starts = gateway.child_starts if new.parent_task_id else gateway.starts
-        return Call(
-            f"{self.name}.start(...)",
-            lambda reply: starts.submit(new, reply, wait=False),
-            lambda run_id: Run(run_id, self.name, self._output, gateway),
-        )
+        return self._launch.start(self._encode(self._values(args, kwargs)))
 
     def start_many(self, inputs: Iterable[Mapping[str, Any]]) -> Call[list[Run[R_co]]]:
         """Start a run for each input: mappings of parameter names to values.
@@ -94,7 +83,7 @@ class Task(Generic[P, R_co]):
             BulkStartFailed: The engine refused some; the others are started.
             InvalidInput: An input does not fit the parameters. Raised at once: then nothing is started.
         """
-        return start_many(self, inputs, self._app.gateway)
+        return self._launch.start_many(self._each_encoded(inputs))
 
     @overload
     def run_many(self, inputs: Iterable[Mapping[str, Any]]) -> Call[list[R_co]]: ...
@@ -120,19 +109,7 @@ class Task(Generic[P, R_co]):
             TaskCancelled: A run was cancelled.
             BulkStartFailed: The engine refused some; the others are started.
         """
-
-        def finish(results: list[runs_pb2.RunResult]) -> list[Any]:
-            values: list[Any] = []
-            for result in results:
-                try:
-                    values.append(read_result(result, result.run_id, self.name, self._output))
-                except TreadleError as error:
-                    if not return_exceptions:
-                        raise
-                    values.append(error)
-            return values
-
-        return start_many(self, inputs, self._app.gateway, wait=finish)
+        return self._launch.run_many(self._each_encoded(inputs), return_exceptions=return_exceptions)
 
     def options(
         self,
@@ -155,19 +132,11 @@ class Task(Generic[P, R_co]):
             ValueError: The priority is out of range.
             InvalidInput: The metadata cannot be JSON.
         """
-        old = self._options
-        copy = self._copy()
-        copy._options = replace(  # noqa: SLF001 - classes of one family
-            old,
-            priority=old.priority if priority is None else check_priority(priority, self.name),
-            metadata=old.metadata if metadata is None else encode_metadata(metadata),
-            child_key=old.child_key if child_key is None else child_key,
-            detached=old.detached if detached is None else detached,
+        copy: Task[P, R_co] = Task(self._app, self.name, self._codec, self._output)
+        copy._launch = self._launch.with_options(
+            priority=priority, metadata=metadata, child_key=child_key, detached=detached
         )
         return copy
-
-    def _copy(self) -> Task[P, R_co]:
-        return Task(self._app, self.name, self._codec, self._output)
 
     def _values(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         if self._codec is not None:
@@ -176,40 +145,13 @@ class Task(Generic[P, R_co]):
             raise TypeError(f"{self.name} is a remote task, whose parameters have no known order: pass them by name")
         return kwargs
 
-    def _new_run(self, values: dict[str, Any]) -> runs_pb2.NewRun:
-        """The request for one run; takes the next child number when inside a task."""
-        [new] = self._new_runs((values,))
-        return new
-
-    def _prepare(self, inputs: Iterable[Mapping[str, Any]]) -> list[runs_pb2.NewRun]:
+    def _encode(self, values: dict[str, Any]) -> bytes:
         codec = self._codec
-        return self._new_runs(map(dict, inputs) if codec is None else map(codec.bind_mapping, inputs))
+        return _encode_any(self.name, values) if codec is None else codec.encode(values)
 
-    def _new_runs(self, inputs: Iterable[dict[str, Any]]) -> list[runs_pb2.NewRun]:
-        options = self._options
-        parent = None if options.detached else running.get()
-        if parent is None and options.child_key:
-            raise RuntimeError(f"{self.name}: child_key is for runs that are started inside a task")
-        name, metadata, priority = self.name, options.metadata, options.priority
-        encode = self._codec.encode if self._codec is not None else functools.partial(_encode_any, name)
-        limit = self._app.gateway.connection.max_message_bytes
-        made: list[runs_pb2.NewRun] = []
-        for values in inputs:
-            # Field by field, as that costs a third of what keyword arguments do.
-            new = runs_pb2.NewRun()
-            new.task = name
-            new.input = encode(values)
-            if metadata:
-                new.metadata = metadata
-            if priority:
-                new.priority = priority
-            if parent is not None:
-                new.parent_task_id = parent.task_id
-                new.child_index = parent._next_child()  # noqa: SLF001 - classes of one family
-                new.child_key = options.child_key
-            check_size(new, limit)
-            made.append(new)
-        return made
+    def _each_encoded(self, inputs: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+        bind = dict if self._codec is None else self._codec.bind_mapping
+        return (self._encode(bind(values)) for values in inputs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -220,7 +162,7 @@ class FunctionTask(Task[P, R_co], Generic[P, R_co, Q, C_co]):
 
     def __init__(self, app: Treadle, name: str, function: Callable[Q, C_co], options: TaskOptions) -> None:
         hints = resolve_hints(function)
-        self.takes_context: bool = _takes_context(name, function, hints)
+        self.takes_context: bool = takes_context(name, function, hints)
         self.is_async: bool = inspect.iscoroutinefunction(inspect.unwrap(function))
         codec = InputCodec(name, function, 1 if self.takes_context else 0, hints)
         super().__init__(app, name, codec, OutputCodec(name, hints.get("return", Any)))
@@ -228,20 +170,12 @@ class FunctionTask(Task[P, R_co], Generic[P, R_co, Q, C_co]):
         self.output: OutputCodec = self._output
         self.function = function
         self.task_options = options
+        self.action: str = action_of(name, name)
+        self.full_name: str = name
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> C_co:
         return self.function(*args, **kwargs)
-
-
-def _takes_context(name: str, function: Callable[..., object], hints: Mapping[str, Any]) -> bool:
-    parameters = list(inspect.signature(function).parameters.values())
-    for position, parameter in enumerate(parameters):
-        if hints.get(parameter.name) is Context:
-            if position > 0:
-                raise TypeError(f"task {name}: the context {parameter.name!r} must be the first parameter")
-            return True
-    return False
 
 
 _any_output = OutputCodec("", Any)

@@ -112,7 +112,7 @@ class Parts:
                 stray=self.router.stray,
             )
             # Its next commit, an empty one if need be, finds the database gone and brings it back.
-            self.leases.on_unreachable = inbox.wake
+            self.leases.on_unreachable = self.loop.look
         self.audience.elsewhere = self.router.await_ends
         self.leases.on_change = self._owners_changed
         self.router.on_broken = self._link_broken
@@ -162,7 +162,7 @@ class Parts:
             clock=clock,
             max_payload_bytes=settings.max_message_bytes - _MESSAGE_OVERHEAD,
             database=database,
-            alive=self.holds,
+            run_of=self.run_of,
         )
         by_role: dict[str, tuple[Served, ...]] = {
             "intake": (
@@ -217,6 +217,10 @@ class Parts:
     def holds(self, tenant_id: int, task_id: str) -> bool:
         """Whether the loop holds a run in memory."""
         return self.memory.holds(tenant_id, task_id)
+
+    def run_of(self, tenant_id: int, task_id: str) -> str | None:
+        """The run that a task which the loop holds is part of."""
+        return self.memory.run_of(tenant_id, task_id)
 
     def owns(self, tenant_id: int) -> bool:
         """Whether this engine schedules a tenant."""

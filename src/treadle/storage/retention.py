@@ -28,7 +28,9 @@ _LOCK_TIMEOUT = "200ms"
 _dated = re.compile(r"(?P<table>[a-z_]+)_(?P<day>\d{8})").fullmatch
 # The day's runs go first: without them nothing of the day can be run again, and the rest may follow at leisure.
 _FIRST = "task"
-_AFTER = tuple(table for table in BY_ID if table != _FIRST)
+# These tell of their own day to runs of that day and of earlier ones: of any that has not ended since then.
+_TELLING = (*BY_TIME, "event")
+_AFTER = tuple(table for table in BY_ID if table != _FIRST and table not in _TELLING)
 
 
 @dataclass(slots=True)
@@ -92,9 +94,8 @@ async def _drop_day(conn: Conn, day: date, tables: set[str], swept: Swept) -> No
     for table in _AFTER:
         if table in tables:
             await _drop(conn, table, day, swept)
-    for table in BY_TIME:
+    for table in _TELLING:
         if table in tables:
-            # It tells of runs of its own day and of earlier ones: of any that has not ended since then.
             await _drop(conn, table, day, swept, unless=(id_at(0), high))
 
 

@@ -94,6 +94,12 @@ async def existing_tasks(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence
     }
 
 
+async def parent_runs(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> dict[str, str]:
+    """Of those of these tasks that are stored, the run that each is part of: its own, or a workflow run."""
+    rows = await conn.fetch(_SQL["parent_runs"], arrays.numbers(tenant_ids), arrays.ids(ids))
+    return {str(row[0]): str(row[1] or row[0]) for row in rows}
+
+
 async def claim_children(
     conn: Conn,
     *,

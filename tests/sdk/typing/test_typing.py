@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-SNIPPET = Path(__file__).with_name("snippet.txt")
-"""Not a module, so that the checks of this repository do not stumble over its mistakes."""
+HERE = Path(__file__).parent
+SNIPPETS = ("snippet.txt", "workflows.txt")
+"""Not modules, so that the checks of this repository do not stumble over their mistakes."""
 
-ROOT = SNIPPET.parents[3]
+ROOT = HERE.parents[2]
 
 _short = re.compile(r"\b(?:\w+\.)+(\w+)")
 
@@ -32,18 +33,20 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def expected() -> dict[int, tuple[str, str]]:
-    """What the snippet says of itself: line number to (kind, text)."""
+def expected(snippet: Path) -> dict[int, tuple[str, str]]:
+    """What a snippet says of itself: line number to (kind, text)."""
     found: dict[int, tuple[str, str]] = {}
-    for number, line in enumerate(SNIPPET.read_text().splitlines(), start=1):
+    for number, line in enumerate(snippet.read_text().splitlines(), start=1):
         if match := re.search(r"# (reveal|error): (.+)$", line):
             found[number] = (match[1], match[2])
     return found
 
 
-def test_mypy_sees_the_types_and_the_mistakes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_mypy_sees_the_types_and_the_mistakes(tmp_path: Path, name: str) -> None:
+    snippet = HERE / name
     module = tmp_path / "snippet.py"
-    module.write_text(SNIPPET.read_text())
+    module.write_text(snippet.read_text())
     options = ["--strict", "--config-file", "", "--cache-dir", str(tmp_path / "cache"), "--no-pretty"]
     options += ["--no-error-summary", "--show-error-codes", "--follow-imports", "silent"]
     done = run("mypy", *options, str(module), folder=ROOT / "src")
@@ -57,7 +60,7 @@ def test_mypy_sees_the_types_and_the_mistakes(tmp_path: Path) -> None:
     seen |= {number: ("error", " ".join(sorted(found))) for number, found in codes.items()}
     wanted = {
         number: (kind, " ".join(sorted(text.split())) if kind == "error" else text)
-        for number, (kind, text) in expected().items()
+        for number, (kind, text) in expected(snippet).items()
     }
     assert len(wanted) > 30
     assert seen == wanted, done.stdout + done.stderr

@@ -60,7 +60,7 @@ class Child:
             self._ledger,
             threads,
             loop,
-            tasks=self._app.tasks,
+            actions=self._app.actions(),
             labels=self._setup["labels"],
             connect=lambda: self._app.gateway,
         )
@@ -139,7 +139,7 @@ def main(descriptor: int) -> None:
         signal.signal(number, lambda _number, _frame: None)
     setup = read_setup(sock)
     try:
-        app = load(Home(**setup["home"]), setup["tasks"])
+        app = load(Home(**setup["home"]), setup["actions"])
     except BaseException as error:  # noqa: BLE001 - also SystemExit: whatever it is, the parent has to say so
         sock.sendall(pack(Kind.BROKEN, failure_text(error).encode()))
         sys.exit(1)

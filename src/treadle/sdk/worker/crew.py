@@ -153,7 +153,13 @@ class Crew:
     """Runs attempts in child processes. Everything here happens on the I/O thread."""
 
     def __init__(
-        self, ledger: Ledger[Entrusted], home: Home, *, processes: int, tasks: Iterable[str], labels: Mapping[str, str]
+        self,
+        ledger: Ledger[Entrusted],
+        home: Home,
+        *,
+        processes: int,
+        actions: Iterable[str],
+        labels: Mapping[str, str],
     ) -> None:
         """Make one.
 
@@ -161,12 +167,12 @@ class Crew:
             ledger: What is in hand.
             home: Where the app lives.
             processes: How many.
-            tasks: Names of the app's tasks.
+            actions: What the app has to run.
             labels: Of the worker.
         """
         self.ledger = ledger
         self._processes = processes
-        self._setup: dict[str, Any] = {"home": home.as_json(), "tasks": sorted(tasks), "labels": dict(labels)}
+        self._setup: dict[str, Any] = {"home": home.as_json(), "actions": sorted(actions), "labels": dict(labels)}
         self._children: list[Child] = []
         self._minders: list[asyncio.Task[None]] = []
         self._waiting: list[Entrusted] = []

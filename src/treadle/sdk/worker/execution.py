@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from treadle.sdk.context import CancelReason, Context
-from treadle.sdk.worker.registration import action_of
+from treadle.sdk.steps import WorkflowFunction
 from treadle.sdk.worker.runner import Runner
 from treadle.wire.gen.treadle.v1 import worker_pb2
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from treadle.sdk.gateway import Gateway
-    from treadle.sdk.task import FunctionTask
+    from treadle.sdk.runnable import Runnable
     from treadle.sdk.worker.frames import Key
     from treadle.sdk.worker.ledger import Ledger
     from treadle.sdk.worker.threads import Threads
@@ -54,11 +54,9 @@ class Execution:
 
     __slots__ = ("context", "deadline", "input", "key", "overdue", "started_us", "task", "told", "waiting")
 
-    def __init__(
-        self, key: Key, task: FunctionTask[..., Any, ..., Any], context: Context, data: bytes, deadline: float | None
-    ) -> None:
+    def __init__(self, key: Key, task: Runnable, context: Context, data: bytes, deadline: float | None) -> None:
         self.key: Key = key
-        self.task: FunctionTask[..., Any, ..., Any] = task
+        self.task: Runnable = task
         self.context: Context = context
         self.input: bytes = data
         self.deadline: float | None = deadline
@@ -87,7 +85,7 @@ class OwnHands:
         threads: Threads,
         loop: asyncio.AbstractEventLoop,
         *,
-        tasks: Mapping[str, FunctionTask[..., Any, ..., Any]],
+        actions: Mapping[str, Runnable],
         labels: Mapping[str, str],
         connect: Callable[[], Gateway],
     ) -> None:
@@ -97,14 +95,14 @@ class OwnHands:
             ledger: What is in hand.
             threads: For plain functions.
             loop: For async functions.
-            tasks: By lower-cased name.
+            actions: What there is to run.
             labels: Of the worker.
             connect: The app's connection, made when a task first needs it.
         """
         self.labels = labels
         self._ledger = ledger
         self._runner = Runner(ledger, threads, loop)
-        self._by_action = {action_of(name): task for name, task in tasks.items()}
+        self._actions = actions
         self._connect = connect
 
     @property
@@ -130,7 +128,7 @@ class OwnHands:
         batch: list[Execution] = []
         now = time.monotonic()
         for delivery in deliveries:
-            task = self._by_action.get(delivery.action)
+            task = self._actions.get(delivery.action)
             if task is None:
                 self._ledger.refuse(
                     worker_pb2.Failure(
@@ -141,7 +139,7 @@ class OwnHands:
                 )
                 continue
             ms = delivery.timeout_ms
-            context = Context(task.name, delivery, self)
+            context = self._context(task, delivery)
             batch.append(
                 Execution(
                     (context.task_id, context.attempt),
@@ -153,6 +151,11 @@ class OwnHands:
             )
         if batch:
             self._runner.start(self._ledger.take(batch))
+
+    def _context(self, task: Runnable, delivery: worker_pb2.Delivery) -> Context:
+        if isinstance(task, WorkflowFunction):
+            return Context(task.name, delivery, self, task.workflow, task.conditions.keys)
+        return Context(task.name, delivery, self)
 
     def cancel(self, held: Execution) -> None:
         """Stop one whose reason is set."""

@@ -10,6 +10,8 @@ import types
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from treadle.sdk.runnable import name_of
+
 if TYPE_CHECKING:
     from treadle.sdk.app import Treadle
 
@@ -66,9 +68,10 @@ def find_home(app: Treadle) -> Home:
         )
     # A module of its own before the main one, which not every process can import.
     module, attribute = min(places, key=lambda place: (place[0] in (_MAIN, _CHILDS_MAIN), place[0]))
-    modules = sorted({task.function.__module__ for task in app.tasks.values()} - {_MAIN, _CHILDS_MAIN})
+    homes = {task.function.__module__ for task in app.actions().values()}
+    modules = sorted(homes - {_MAIN, _CHILDS_MAIN})
     main_module = main_path = ""
-    if module == _MAIN or any(task.function.__module__ == _MAIN for task in app.tasks.values()):
+    if module == _MAIN or _MAIN in homes:
         main_module, main_path = _main_program()
     return Home(module, attribute, modules, main_module, main_path, list(sys.path), list(sys.argv))
 
@@ -87,12 +90,12 @@ def _main_program() -> tuple[str, str]:
     return "", os.path.abspath(path)  # noqa: PTH100 - as given, links and all
 
 
-def load(home: Home, tasks: list[str]) -> Treadle:
+def load(home: Home, actions: list[str]) -> Treadle:
     """Import the app, in a child process.
 
     Args:
         home: Where it lives.
-        tasks: Names of the tasks that it has in the parent.
+        actions: What it has to run in the parent.
 
     Raises:
         RuntimeError: The app is not there any more, or lacks tasks.
@@ -116,9 +119,9 @@ def load(home: Home, tasks: list[str]) -> Treadle:
             f"{home.module}.{home.attribute} is no Treadle app in the child process: is it made only under "
             '`if __name__ == "__main__"`?'
         )
-    if missing := sorted(set(tasks) - app.tasks.keys()):
+    if missing := sorted(set(actions) - app.actions().keys()):
         raise RuntimeError(
-            f"{home.module}.{home.attribute} lacks {', '.join(missing)} in the child process: declare tasks where "
+            f"{home.module}.{home.attribute} lacks {', '.join(map(name_of, missing))} in the child process: declare tasks where "
             "they are imported, at the top level of a module"
         )
     return app

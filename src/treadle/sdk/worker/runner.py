@@ -122,7 +122,7 @@ class Runner:
         output = execution.task.output.encode(value)
         if len(output) > self._ledger.max_bytes - _HEADROOM:
             raise BadOutput(
-                f"{execution.task.name} returned {len(output) / 2**20:.1f} MiB of JSON; messages hold "
+                f"{execution.task.full_name} returned {len(output) / 2**20:.1f} MiB of JSON; messages hold "
                 f"{self._ledger.max_bytes / 2**20:.1f} MiB: store the data elsewhere and return a reference"
             )
         # Field by field, as that costs a third of what keyword arguments do.
@@ -138,7 +138,8 @@ class Runner:
             attempt=execution.key[1],
             error=failure_text(error),
             # A bad output would come with the same effects again, and an input does not get better.
-            should_not_retry=isinstance(error, NonRetryable | BadOutput) or is_bad_input(error, execution.task.name),
+            should_not_retry=isinstance(error, NonRetryable | BadOutput)
+            or is_bad_input(error, execution.task.input.task),
             retry_after_ms=milliseconds(error.delay) if isinstance(error, RetryAfter) else None,
             started_at_us=execution.started_us,
         )
@@ -168,7 +169,7 @@ class Runner:
 
 
 def is_bad_input(error: BaseException, task: str) -> bool:
-    """Whether the worker could not read the input; an InvalidInput of the task's own calls has another field."""
+    """Whether the worker could not read the input of this task, or workflow; an InvalidInput of the task's own calls has another field."""
     if not isinstance(error, InvalidInput) or not (error.field == task or error.field.startswith(f"{task}.")):
         return False
     frame = error.__traceback__

@@ -22,7 +22,7 @@ from treadle.sdk.pauses import Pauses, told_to_stop
 from treadle.sdk.results import EOF
 from treadle.sdk.worker.frames import frame_of
 from treadle.sdk.worker.ledger import HeldT
-from treadle.sdk.worker.registration import DEFAULT_SLOT, action_of
+from treadle.sdk.worker.registration import DEFAULT_SLOT
 from treadle.wire.gen.treadle.v1 import worker_pb2
 
 if TYPE_CHECKING:
@@ -256,11 +256,11 @@ def reason_of(cancel: worker_pb2.Cancel) -> CancelReason:
     return _REASONS.get(cancel.reason, "cancelled")
 
 
-def hello_of(name: str, slots: int, labels: Mapping[str, str], tasks: Iterable[str]) -> worker_pb2.Hello:
+def hello_of(name: str, slots: int, labels: Mapping[str, str], actions: Iterable[str]) -> worker_pb2.Hello:
     """What a worker says about itself."""
     return worker_pb2.Hello(
         name=name,
-        actions=sorted(action_of(task) for task in tasks),
+        actions=sorted(actions),
         slots={DEFAULT_SLOT: slots},
         labels=dict(labels),
         sdk_version=__version__,

@@ -66,7 +66,7 @@ class Worker:
         grace: How long running tasks may take to finish when the worker stops.
 
     Raises:
-        ValueError: There are no tasks, or fewer than one slot or process, or the app is none that other processes
+        ValueError: There are no tasks, or a workflow has none, or fewer than one slot or process, or the app is none that other processes
             can import.
     """
 
@@ -89,7 +89,9 @@ class Worker:
             raise ValueError(f"a worker needs at least one slot, not {slots}")
         if processes < 1:
             raise ValueError(f"a worker needs at least one process, not {processes}")
-        if not app.tasks:
+        for workflow in app.workflows.values():
+            workflow.check()
+        if not app.actions():
             raise ValueError("the app has no tasks: declare some with @app.task before starting its worker")
         self.name: str = check_name(name or _machine_name(), "worker name")
         self.labels: Mapping[str, str] = dict(labels or {})
@@ -213,14 +215,14 @@ class Worker:
     async def _work(
         self, gateway: Gateway, loop: asyncio.AbstractEventLoop, threads: Threads, watch: LoopWatch
     ) -> None:
-        tasks = dict(self._app.tasks)
+        actions = self._app.actions()
         if self._home is None:
             own: Ledger[Execution] = self._new_ledger(gateway)
-            hands = OwnHands(own, threads, loop, tasks=tasks, labels=self.labels, connect=lambda: gateway)
+            hands = OwnHands(own, threads, loop, actions=actions, labels=self.labels, connect=lambda: gateway)
             await self._work_with(gateway, own, hands, watch)
         else:
             shared: Ledger[Entrusted] = self._new_ledger(gateway)
-            crew = Crew(shared, self._home, processes=self._processes, tasks=tasks, labels=self.labels)
+            crew = Crew(shared, self._home, processes=self._processes, actions=actions, labels=self.labels)
             await self._work_with(gateway, shared, crew, watch)
 
     def _new_ledger(self, gateway: Gateway) -> Ledger[Any]:
@@ -231,13 +233,13 @@ class Worker:
         )
 
     async def _work_with(self, gateway: Gateway, ledger: Ledger[HeldT], hands: Hands[HeldT], watch: LoopWatch) -> None:
-        tasks = self._app.tasks
+        app = self._app
         session = Session(
             gateway,
             ledger,
             hands,
-            hello_of(self.name, self._slots * self._processes, self.labels, tasks),
-            prepare=lambda: register(gateway, tasks.values()),
+            hello_of(self.name, self._slots * self._processes, self.labels, app.actions()),
+            prepare=lambda: register(gateway, [*app.tasks.values(), *app.workflows.values()]),
             on_ready=self._on_ready,
         )
         self._wake, self._wake_later = session.wake, session.wake_later
@@ -260,7 +262,7 @@ class Worker:
                 "worker %s (%s) is ready: %d tasks, %d slots in each of %d processes",
                 self.name,
                 worker_id,
-                len(self._app.tasks),
+                len(self._app.actions()),
                 self._slots,
                 self._processes,
             )

@@ -10,7 +10,8 @@ ORDER BY c.relname;
 
 -- name: holds_unended :one
 -- Whether a run that has not ended was made between two ids, or is the parent of one that was: a retry of the parent
--- asks for what its children returned. By tenant, so that the keys of the narrow tables serve.
+-- asks for what its children returned. By tenant, so that the keys of the narrow tables serve. A workflow run that has not
+-- ended has a task in one of them, with an id of the same day.
 WITH unended AS (
     SELECT t.id AS tenant_id, w.task_id
     FROM treadle.tenant t
@@ -20,6 +21,8 @@ WITH unended AS (
         SELECT a.task_id FROM treadle.attempt a WHERE a.tenant_id = t.id AND a.task_id < $2::uuid
         UNION ALL
         SELECT d.task_id FROM treadle.timer d WHERE d.tenant_id = t.id AND d.task_id < $2::uuid
+        UNION ALL
+        SELECT c.task_id FROM treadle.condition c WHERE c.tenant_id = t.id AND c.task_id < $2::uuid
     ) w
 )
 SELECT EXISTS (

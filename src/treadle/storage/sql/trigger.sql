@@ -4,6 +4,12 @@ SELECT t.id
 FROM unnest($1::text::integer[], $2::text::uuid[]) AS k (tenant_id, id)
 JOIN treadle.task t ON t.tenant_id = k.tenant_id AND t.id = k.id;
 
+-- name: parent_runs :many
+-- Which of these ids are stored, and the workflow runs that they are tasks of.
+SELECT t.id, t.run_id
+FROM unnest($1::text::integer[], $2::text::uuid[]) AS k (tenant_id, id)
+JOIN treadle.task t ON t.tenant_id = k.tenant_id AND t.id = k.id;
+
 -- name: claim_children :many
 -- Claim (parent, key) for new children; the ones returned are ours, the others exist already.
 INSERT INTO treadle.child (tenant_id, parent_id, key, child_id)

@@ -1,0 +1,74 @@
+"""What is prepared while the commit before it is being written is as complete as anything else."""
+
+import asyncio
+
+from tests.engine.flows import DIAMOND, flow, step
+from tests.engine.harness import Engine, completed
+from tests.engine.test_conditions import event, when
+from treadle.engine.workflow import PAYLOAD_KEPT, Workflows
+from treadle.model.states import RunStatus
+
+LARGE = b'{"x":"' + b"y" * 5 * PAYLOAD_KEPT + b'"}'
+
+
+async def begin(engine: Engine) -> None:
+    """Prepare what was asked for, and let it be written while the next is prepared."""
+    assert await engine.loop._carry_out(engine.inbox.take(4000)) == []
+
+
+async def test_a_large_input_is_there_when_its_attempt_is_assigned_while_it_is_still_being_queued(
+    engine: Engine,
+) -> None:
+    kind = await engine.workflow()
+    worker = await engine.worker(kind)
+    await engine.start(kind)
+    [first] = worker.take()
+    engine.ask_trigger([engine.task(kind, payload=LARGE)])
+    await begin(engine)
+    engine.ask_report(worker, completed=completed([first]))
+    await begin(engine)
+    await engine.settle()
+    assert worker.got[-1].input == LARGE
+
+
+async def test_the_input_of_a_task_of_a_workflow_run_as_well(engine: Engine) -> None:
+    made = await flow(engine, step("a"), step("b", "a"), slots=1)
+    first = await made.start()
+    engine.ask_trigger([engine.task(made.kind, payload=LARGE)])
+    await begin(engine)
+    engine.ask_report(made.worker, completed=made.done(first, "a"))
+    await begin(engine)
+    await engine.settle()
+    assert made.worker.got[-1].input == LARGE
+
+
+async def test_steps_that_end_one_after_the_other_while_commits_are_written(engine: Engine) -> None:
+    """With a memory that holds no run, so that each step is worked out from what the commit before has written."""
+    made = await flow(engine, *DIAMOND)
+    other = await engine.workflow("other")
+    engine.loop.memory.workflows = Workflows(bound=0)
+    runs = [await made.start() for _ in range(3)]
+    for name in DIAMOND:
+        for run_id in runs:
+            engine.ask_report(made.worker, completed=made.done(run_id, name.readable_id, output=LARGE))
+            # Something that is queued makes the commit a long one.
+            engine.ask_trigger([engine.task(other)])
+            await begin(engine)
+        await engine.settle()
+    assert [await made.status(run_id) for run_id in runs] == [RunStatus.COMPLETED] * 3
+    for run_id in runs:
+        assert made.got(run_id, "d").parents == {"b": LARGE, "c": LARGE}
+
+
+async def test_an_event_that_overlaps_with_the_commit_in_which_its_task_begins_to_wait(engine: Engine) -> None:
+    made = await flow(engine, step("a"), step("b", "a", conditions=when(event("go"))))
+    other = await engine.workflow("other")
+    run_id = await made.start()
+    engine.ask_report(made.worker, completed=made.done(run_id, "a"))
+    engine.ask_trigger([engine.task(other)])
+    await begin(engine)
+    pushed = engine.ask_push("go", b'{"n":1}')
+    await begin(engine)
+    await engine.settle()
+    assert len(await asyncio.wait_for(pushed, 5)) == 1
+    assert made.got(run_id, "b").triggers == '{"go":{"n":1}}'
