@@ -38,10 +38,14 @@ NO_OUTPUT = b"{}"
 
 
 class Judged(NamedTuple):
-    """What the parent conditions of a workflow look at: the steps by name, and those whose outputs must be at hand."""
+    """What the expressions of a workflow look at.
+
+    The steps by name, those whose outputs must be at hand, and whether the run's input must be.
+    """
 
     steps: Mapping[str, int]
     outputs: frozenset[int]
+    input: bool
 
 
 class WorkflowRun:
@@ -49,7 +53,7 @@ class WorkflowRun:
 
     Args:
         root: the run as it was triggered; of a kind with a plan.
-        judged: what its parent conditions look at.
+        judged: what its conditions look at.
         progress: how far it is; by default it has not begun.
     """
 
@@ -158,8 +162,8 @@ class Workflows:
         return found
 
     async def load_judged_inputs(self, runs: Iterable[WorkflowRun], connect: Connect) -> None:
-        """Make sure that inputs are at hand where the expressions of parent conditions may ask for them."""
-        roots = [run.root for run in runs if run.judged.outputs and run.root.input is None]
+        """Make sure that inputs are at hand where expressions of conditions may ask for them."""
+        roots = [run.root for run in runs if run.judged.input and run.root.input is None]
         if roots:
             inputs = await task_rows.load_inputs(
                 await connect(),
@@ -196,7 +200,13 @@ class Workflows:
                 for condition in task.conditions.parents
                 if condition.expression
             )
-            found = self._judged[kind.version] = Judged(steps, outputs)
+            scoped = any(
+                event.scope_expression is not None
+                for task in plan.tasks
+                if task.conditions is not None
+                for event in task.conditions.events
+            )
+            found = self._judged[kind.version] = Judged(steps, outputs, bool(outputs) or scoped)
         return found
 
     async def _read(
