@@ -46,3 +46,5 @@ CREATE TABLE treadle.event (
     PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX event_by_key ON treadle.event (tenant_id, key, id);
+-- An event that is meant for one run is looked for by its scope.
+CREATE INDEX event_by_scope ON treadle.event (tenant_id, key, scope, id) WHERE scope IS NOT NULL;
