@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.engine.catalog import RUN_STEP
+from treadle.engine.expire import NOT_STARTED
 from treadle.model.ids import step_id
 from treadle.model.states import RunStatus
 from treadle.storage import read as rows
@@ -31,7 +32,10 @@ class Step(NamedTuple):
 
 
 class WholeRun(NamedTuple):
-    """A run, or a task of a workflow run, with payloads; `steps` are those of a workflow run that have come to be."""
+    """A run, or a task of a workflow run, with payloads; `steps` are those of a workflow run that have come to be.
+
+    A task that was replayed, and waits for others again, has not.
+    """
 
     kind: TaskKind
     row: RunRow
@@ -91,6 +95,7 @@ def _steps(catalog: Catalog, found: Sequence[RunRow]) -> list[Step]:
     return [
         Step(catalog.kind(row.version, row.step).definition.readable_id, row)
         for row in sorted(found, key=lambda row: row.step)
+        if not row.to_come_again
     ]
 
 
@@ -118,6 +123,19 @@ def fitting(steps: Sequence[Step], room: int) -> list[Step]:
             room = max(room - len(output) - 4 * len(shown.error or ""), 0)
         fitted.append(Step(name, shown))
     return fitted
+
+
+def without_reasons(steps: Sequence[Step]) -> list[Step]:
+    """The tasks as clients of the Hatchet contract know them: an error of a cancelled one is a failure to them.
+
+    So that a task was cancelled because of others, or was meant to be, is no error there; that it was never started is.
+    """
+    return [
+        Step(name, row._replace(error=""))
+        if row.status is RunStatus.CANCELLED and not (row.error or "").startswith(NOT_STARTED)
+        else Step(name, row)
+        for name, row in steps
+    ]
 
 
 def too_large_here(output: bytes) -> str:
