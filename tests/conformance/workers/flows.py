@@ -148,7 +148,7 @@ def waiting(hatchet: Hatchet, name: str, **conditions: Any) -> Workflow[Given]:
     return workflow
 
 
-def declare_conditions(hatchet: Hatchet) -> dict[str, Workflow[Given]]:
+def declare_conditions(hatchet: Hatchet) -> dict[str, Any]:
     late = {"readable_data_key": "late"}
     return {
         "after_sleep": waiting(hatchet, "after-sleep", wait_for=[SleepCondition(SOON)]),
