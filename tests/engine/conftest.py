@@ -4,6 +4,7 @@ import pytest
 import structlog
 
 from tests.engine.harness import Engine, open_engine
+from treadle.engine.doctor import examine_runs
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -18,7 +19,9 @@ def plain_tracebacks() -> None:
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[Engine]:
-    """The engine's loop on a database of the test's own."""
+async def engine(database_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    """The engine's loop on a database of the test's own. Whatever a test does, no run may be left without a way forward."""
     async with open_engine(database_url) as engine:
         yield engine
+        if request.node.get_closest_marker("breaks_rows") is None:
+            assert await examine_runs(engine.database) == []

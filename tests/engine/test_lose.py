@@ -1,6 +1,7 @@
 """Lose and hand back: work goes elsewhere, the user's retries untouched."""
 
-from tests.engine.harness import Engine, FakeWorker, completed, failed
+from tests.engine.fakes import FakeWorker
+from tests.engine.harness import Engine, completed, failed
 from treadle.engine.fail import MAX_REASSIGNED
 from treadle.engine.ports import StopReason
 from treadle.model.states import EventKind, RunStatus

@@ -5,6 +5,7 @@ import asyncio
 from tests.engine.flows import DIAMOND, flow, step
 from tests.engine.harness import Engine, completed
 from tests.engine.test_conditions import event, when
+from tests.support.eventually import eventually
 from treadle.engine.workflow import PAYLOAD_KEPT, Workflows
 from treadle.model.states import RunStatus
 
@@ -72,3 +73,37 @@ async def test_an_event_that_overlaps_with_the_commit_in_which_its_task_begins_t
     await engine.settle()
     assert len(await asyncio.wait_for(pushed, 5)) == 1
     assert made.got(run_id, "b").triggers == '{"go":{"n":1}}'
+
+
+async def test_a_commit_that_fails_takes_the_one_prepared_after_it_along_and_both_are_made_up_for(
+    engine: Engine,
+) -> None:
+    kind = await engine.workflow()
+    worker = await engine.worker(kind, slots=60)
+    [old] = await engine.start(kind)
+    first = engine.ask_trigger([engine.task(kind) for _ in range(40)])
+    async with engine.database.transaction() as conn:
+        await conn.execute("LOCK TABLE treadle.event_log IN EXCLUSIVE MODE")
+        await begin(engine)
+
+        async def written_half() -> None:
+            assert await engine.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1
+
+        await eventually(written_half)
+        await engine.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'treadle scheduler' AND datname = current_database()"
+        )
+        second = engine.ask_trigger([engine.task(kind) for _ in range(5)])
+        report = engine.ask_report(worker, completed=completed([(old, 1)], b'"done"'))
+        again = await engine.loop._carry_out(engine.inbox.take(4000))
+    assert [len(commands) for commands in again] == [1, 2]
+    assert not first.done()
+    for commands in again:
+        assert await engine.loop._process(commands) == []
+    ids = [str(task_id) for task_id in (*await first, *await second)]
+    assert (await report).settled == [(old, 1)]
+    assert sorted(worker.keys) == sorted((task_id, 1) for task_id in (old, *ids))
+    assert await engine.count("task") == 46
+    assert await engine.count("attempt") == 45
+    assert await engine.count("task_result") == 1

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.engine.harness import Engine, FakeWorker, completed, failed, started
+from tests.engine.fakes import FakeWorker
+from tests.engine.harness import Engine, completed, failed, started
 from treadle.model.errors import NotFound
 from treadle.model.states import RunStatus
 

@@ -8,6 +8,7 @@ import pytest
 from tests.engine.flows import DIAMOND, Flow, chain, flow, step
 from tests.engine.harness import OTHER_TENANT, TENANT, Engine
 from tests.engine.test_conditions import event, sleep, when
+from tests.support.eventually import eventually
 from treadle.bus.direct import DirectIntake
 from treadle.engine.commands import Trigger
 from treadle.engine.ports import StopReason
@@ -265,6 +266,10 @@ async def test_a_run_that_another_engine_took_in_can_be_cancelled_before_it_begi
 # -- what children are told of their parents --------------------------------------------------------------------------
 
 
+def assert_asked(engine: Engine) -> None:
+    assert not engine.inbox.empty
+
+
 @pytest.mark.parametrize("where", ["running", "queued", "ended"])
 async def test_a_child_knows_the_workflow_run_of_the_task_that_spawned_it(engine: Engine, where: str) -> None:
     made = await flow(engine, *chain(2), worker=where != "queued")
@@ -286,9 +291,8 @@ async def test_a_child_knows_the_workflow_run_of_the_task_that_spawned_it(engine
         runs_pb2.NewRun(task="flow", parent_task_id=new_id()),
     ]
     starting = asyncio.create_task(triggers.start(runs_pb2.StartRequest(runs=wanted), Caller(TENANT, "", "")))
-    while not starting.done():
-        await asyncio.wait({starting}, timeout=0.01)
-        await engine.settle()
+    await eventually(lambda: assert_asked(engine))
+    await engine.settle()
     started, refused = (await starting).outcomes
     assert refused.problem.field == "runs[1].parent_task_id"
     run = await engine.run(started.run_id)

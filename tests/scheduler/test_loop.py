@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from tests.engine.harness import Engine, FakeWorker, completed, failed
+from tests.engine.fakes import FakeWorker
+from tests.engine.harness import Engine, completed, failed
 from tests.support.eventually import eventually
 from treadle.engine.attempt import Attempt
 from treadle.engine.catalog import TaskKind

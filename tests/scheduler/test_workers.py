@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.engine.harness import TENANT, Engine, FakeWorker, completed, started
+from tests.engine.fakes import FakeWorker
+from tests.engine.harness import TENANT, Engine, completed, started
 from treadle.engine.commands import Redeliver, WorkerChanged
 from treadle.engine.ports import StopReason
 from treadle.model.ids import id_at

@@ -1,4 +1,5 @@
-"""The command line: `treadle dev`, `serve`, `worker`, `trigger`, `runs`, `token`, `migrate`, `bench`.
+"""The command line: `treadle dev`, `serve`, `worker`, `trigger`, `runs`, `token`, `migrate`, `doctor`,
+`bench`.
 
 Nothing heavy is imported until a command runs, so that `treadle --help` is instant; each command lives in a file of its
 own and imports what it needs inside its function.

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from treadle.cli import bench, dev, migrate, runs, serve, token, trigger, worker
+from treadle.cli import bench, dev, doctor, migrate, runs, serve, token, trigger, worker
 from treadle.cli.exits import CommandError
 from treadle.cli.output import Output, say_failure, use_output
 
@@ -60,4 +60,5 @@ app.command("trigger")(trigger.trigger)
 app.add_typer(runs.app, name="runs")
 app.add_typer(token.app, name="token")
 app.command("migrate")(migrate.migrate)
+app.command("doctor")(doctor.doctor)
 app.add_typer(bench.app, name="bench")
