@@ -315,14 +315,14 @@ def _run(row: asyncpg.Record) -> RunRow:
     )
 
 
-async def version_sizes(conn: Conn, *, numbers: Sequence[int]) -> dict[int, int]:
-    """How many tasks workflow versions have, failure handlers included."""
-    return {row[0]: row[1] for row in await conn.fetch(_SQL["version_sizes"], numbers)}
+async def version_sizes(conn: Conn, *, versions: Iterable[int]) -> dict[int, int]:
+    """How many tasks each of these versions has, a failure handler included."""
+    return {row[0]: row[1] for row in await conn.fetch(_SQL["version_sizes"], sorted(set(versions)))}
 
 
 async def steps_begun(conn: Conn, *, tenant_id: int, runs: dict[str, int]) -> dict[str, list[BegunRow]]:
     """The tasks that run or have ended, of workflow runs given with their versions."""
-    sizes = await version_sizes(conn, numbers=sorted(set(runs.values())))
+    sizes = await version_sizes(conn, versions=runs.values())
     run_of = {step_id(run, step): run for run, version in runs.items() for step in range(sizes.get(version, 0))}
     found: dict[str, list[BegunRow]] = {}
     for row in await conn.fetch(_SQL["steps_begun"], tenant_id, list(run_of)):
