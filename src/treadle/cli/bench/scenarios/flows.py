@@ -40,7 +40,7 @@ def _measure_shape(rig: Rig, shape: str) -> tuple[dict[str, Any], dict[str, Any]
     # The run itself has a result as well.
     others, rig.runs = rig.runs, rig.runs + tasks + warm_up + runs
     rig.check_all_stored()
-    report = {"runs": runs, "tasks_per_run": size, "runs_at_once": 2 * chunk}
+    report: dict[str, Any] = {"runs": runs, "tasks_per_run": size, "runs_at_once": 2 * chunk}
     report |= work_done(before, after, runs * size, asked["began_ns"], asked["ended_ns"])
     report |= rig.memory()
     report["load_average"] = load_average()
