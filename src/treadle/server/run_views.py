@@ -9,7 +9,7 @@ from treadle.api.backend import EventView, RunDetailsView, RunView, StepView
 from treadle.dispatcher.actions import contract_step_id
 from treadle.engine.catalog import RUN_STEP
 from treadle.model.errors import NotFound
-from treadle.monitor.steps import named_outputs, steps_of, whole_run
+from treadle.monitor.steps import ends_of, named_outputs, steps_of, whole_run
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
 from treadle.storage.find import find_runs
@@ -60,7 +60,7 @@ class RunViews:
         tasks = tuple(self._view(row, spawned) for row in shown)
         run = tasks[0]
         if whole.is_workflow:
-            run = self._view(whole.row, {}, output=named_outputs(whole.steps))
+            run = self._view(whole.row, {}, output=named_outputs(ends_of(whole.steps)))
         names = {task.id: task.name for task in tasks}
         return RunDetailsView(
             run=run,
@@ -120,7 +120,7 @@ class RunViews:
         return self._view(
             rows.with_steps(row, [step.row for step in steps]),
             spawned,
-            output=named_outputs([*steps]) if payloads else None,
+            output=named_outputs(ends_of(steps)) if payloads else None,
             steps=tuple(self._view(step.row, spawned) for step in steps),
         )
 

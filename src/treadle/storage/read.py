@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from treadle.model.ids import id_at, step_id
 from treadle.model.states import EventKind, RunStatus
@@ -342,7 +342,20 @@ def with_steps(run: RunRow, steps: Collection[BegunRow] | Collection[RunRow]) ->
     )
 
 
-def first_error(steps: Iterable[BegunRow | RunRow]) -> str | None:
+class Outcome(Protocol):
+    """How a task has ended, if it has."""
+
+    @property
+    def status(self) -> RunStatus: ...
+
+    @property
+    def finished_at(self) -> datetime | None: ...
+
+    @property
+    def error(self) -> str | None: ...
+
+
+def first_error(steps: Iterable[Outcome]) -> str | None:
     """What went wrong in the task that failed first."""
     failed = [
         (step.finished_at, step.error)
