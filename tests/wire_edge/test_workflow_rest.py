@@ -249,3 +249,15 @@ async def test_the_command_line_shows_tasks(engine: EngineProcess, ended: Ended,
     assert [(row["id"], row["status"], row["error"]) for row in listed] == [
         (ended.run_id, "FAILED", "Boom: on purpose")
     ]
+
+
+async def test_the_command_line_cancels_children_too(engine: EngineProcess, raw: RawClient, tmp_path: Path) -> None:
+    async with flowing(raw) as flow:
+        parent = await flow.start()
+        action = await flow.act(GOOD)
+        child = await flow.start(
+            parent_id=parent, parent_task_run_external_id=action.task_run_external_id, child_index=0
+        )
+        done = treadle("runs", "cancel", parent, "--children", "-o", "json", env=engine.client_env, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert set(done.json()["cancelled"]) == {parent, child}

@@ -100,7 +100,7 @@ async def _wanted_runs(
     for row in rows:
         if before is not None and row.run_id >= before:
             continue
-        if both or not row.of_workflow or row.status is RunStatus.RUNNING:
+        if both or not row.of_workflow or row.status == RunStatus.RUNNING:
             found.add(row.run_id)
         else:
             doubtful[row.run_id] = row.version

@@ -102,11 +102,14 @@ class LogRow(NamedTuple):
 
 
 class ActiveRow(NamedTuple):
-    """A place where a run that has not ended waits or runs; of a workflow run, the place of one of its tasks."""
+    """A place where a run that has not ended waits or runs; of a workflow run, the place of one of its tasks.
+
+    `status` is a number of `RunStatus`.
+    """
 
     task_id: str
     run_id: str
-    status: RunStatus
+    status: int
     version: int
     of_workflow: bool
 
@@ -227,7 +230,9 @@ async def find_waiting_steps(
 
 
 def _active(row: asyncpg.Record) -> ActiveRow:
-    return ActiveRow(str(row[0]), str(row[1]), RunStatus(row[2]), row[3], row[4])
+    task_id, run_id, status, version, of_workflow = row
+    text = str(task_id)
+    return ActiveRow(text, text if run_id is None else str(run_id), status, version, of_workflow)
 
 
 class _Terms(NamedTuple):
@@ -302,14 +307,14 @@ def _run(row: asyncpg.Record) -> RunRow:
         text_or_none(row["parent_id"]),
         row["created_at"],
         status,
-        row[f"{prefix}_attempt"] or 1,
+        row[f"{prefix}_attempt"] or row["to_come_as"] or 1,
         row[f"{prefix}_retries"] or 0,
         None if waiting else text_or_none(row[f"{prefix}_worker"]),
         None if waiting else row[f"{prefix}_started"],
         row["finished_at"],
         row["error"],
         text_or_none(row["run_id"]),
-        row["to_come_again"],
+        row["to_come_as"] is not None,
         row["input"],
         row["output"],
     )

@@ -52,11 +52,11 @@ ORDER BY r.id DESC
 LIMIT $10::integer;
 
 -- name: find_active :many
--- Where runs that have not ended wait or run, however many have ended, the newest tasks first: (task, run, status, version,
--- whether it belongs to a workflow run). The branches are read backwards along their keys, so that the limit ends the work;
+-- Where runs that have not ended wait or run, however many have ended, the newest tasks first: (task, run if that is
+-- another, status, version, whether it belongs to a workflow run). The branches are read backwards along their keys, so that the limit ends the work;
 -- conditions inside of them would keep Postgres from that.
-SELECT active.task_id, coalesce(t.run_id, t.id) AS run_id, active.status, t.version,
-       t.run_id IS NOT NULL OR t.step < 0 AS of_workflow
+SELECT active.task_id, CASE WHEN active.row_id = active.task_id THEN t.run_id ELSE t.id END AS run_id, active.status,
+       t.version, t.run_id IS NOT NULL OR t.step < 0 AS of_workflow
 FROM (
     SELECT a.tenant_id, a.task_id, a.task_id AS row_id, 2 AS status, a.worker_id FROM treadle.attempt a
     UNION ALL
@@ -94,7 +94,8 @@ LIMIT $10::integer;
 
 -- name: find_waiting_steps :many
 -- As find_active, for tasks of workflow runs only that wait: in these queues, for a backoff, or for sleeps and events.
-SELECT active.task_id, coalesce(t.run_id, t.id) AS run_id, 1 AS status, t.version, true AS of_workflow
+SELECT active.task_id, CASE WHEN active.row_id = active.task_id THEN t.run_id ELSE t.id END AS run_id, 1 AS status,
+       t.version, true AS of_workflow
 FROM (
     SELECT q.tenant_id, q.task_id, q.task_id AS row_id, q.queue_id FROM treadle.queue_item q
     UNION ALL
@@ -150,8 +151,11 @@ SELECT t.id, t.version, t.step, t.priority, t.metadata, t.parent_id, t.created_a
        r.started_at AS result_started, r.finished_at, r.error,
        a.attempt AS running_attempt, a.retries_used AS running_retries, a.worker_id AS running_worker,
        a.started_at AS running_started,
-       coalesce(q.attempt, w.attempt, p.attempt) AS waiting_attempt, p.attempt IS NOT NULL AS to_come_again,
+       coalesce(q.attempt, w.attempt) AS waiting_attempt,
        coalesce(q.retries_used, w.retries_used) AS waiting_retries,
+       CASE WHEN t.run_id IS NOT NULL AND r.id IS NULL THEN (
+           SELECT p.attempt FROM treadle.replayed p WHERE p.tenant_id = t.tenant_id AND p.task_id = t.id
+       ) END AS to_come_as,
        CASE WHEN $3::boolean THEN t.input END AS input,
        CASE WHEN $3::boolean THEN r.output END AS output
 FROM treadle.task t
@@ -159,8 +163,6 @@ LEFT JOIN treadle.task_result r ON r.tenant_id = t.tenant_id AND r.id = t.id
 LEFT JOIN treadle.attempt a ON a.tenant_id = t.tenant_id AND a.task_id = t.id AND r.id IS NULL
 LEFT JOIN treadle.queue_item q ON q.tenant_id = t.tenant_id AND q.task_id = t.id AND r.id IS NULL
 LEFT JOIN treadle.timer w ON w.tenant_id = t.tenant_id AND w.task_id = t.id AND r.id IS NULL
--- Compared with null, and so not looked for, where there can be none.
-LEFT JOIN treadle.replayed p ON p.tenant_id = t.tenant_id AND p.task_id = CASE WHEN t.run_id IS NOT NULL THEN t.id END
 WHERE t.tenant_id = $1::integer AND t.id = ANY ($2::uuid[])
 ORDER BY t.id DESC;
 
