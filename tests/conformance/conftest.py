@@ -7,8 +7,10 @@ from uuid import uuid4
 import pytest
 from hatchet_sdk import Hatchet
 
-from tests.conformance.harness import Lab, WorkerProcess
+from tests.conformance.harness import FLOWS, Lab, WorkerProcess
 from tests.conformance.workers.basic import BasicTasks, declare
+from tests.conformance.workers.flows import Flows
+from tests.conformance.workers.flows import declare as declare_flows
 from tests.wire_edge.raw import RawClient
 from treadle.testing.engine import EngineProcess
 
@@ -42,6 +44,13 @@ def narrow_worker(lab: Lab) -> Iterator[WorkerProcess]:
         yield process
 
 
+@pytest.fixture(scope="session")
+def flows_worker(lab: Lab) -> Iterator[WorkerProcess]:
+    """The worker with workflows of several tasks."""
+    with lab.worker(FLOWS) as process:
+        yield process
+
+
 @pytest.fixture
 def hatchet(lab: Lab) -> Hatchet:
     return lab.hatchet()
@@ -52,6 +61,13 @@ def tasks(hatchet: Hatchet, worker: WorkerProcess) -> BasicTasks:
     """The tasks of the shared worker, to be run from here."""
     assert worker.exit_code() is None
     return declare(hatchet)
+
+
+@pytest.fixture
+def flows(hatchet: Hatchet, flows_worker: WorkerProcess) -> Flows:
+    """The workflows of several tasks, to be run from here."""
+    assert flows_worker.exit_code() is None
+    return declare_flows(hatchet)
 
 
 @pytest.fixture

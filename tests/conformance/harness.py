@@ -20,6 +20,7 @@ from tests.conformance.workers.effects import EFFECTS_VARIABLE, Effects
 from treadle.testing.engine import EngineProcess
 
 BASIC = "tests.conformance.workers.basic"
+FLOWS = "tests.conformance.workers.flows"
 _REPOSITORY = Path(__file__).parents[2]
 _READY = "waiting for tasks..."
 _READY_SECONDS = 45.0

@@ -1,11 +1,11 @@
-"""Workers and an audience that only record, for the engine's loop."""
+"""Stand-ins for whom the loop talks to: they record."""
 
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from treadle.engine.attempt import Attempt
 from treadle.engine.catalog import TaskKind
-from treadle.engine.commands import AttemptKey, Stale
+from treadle.engine.commands import AttemptKey
 from treadle.engine.ports import Ended, Happening, StopReason
 
 
@@ -92,10 +92,3 @@ class RecordingAudience:
 
     def look_again(self) -> None:
         self.looked_again += 1
-
-
-class Answered(NamedTuple):
-    """What came of a report."""
-
-    settled: list[AttemptKey]
-    stale: list[Stale]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tests.engine.fakes import Answered, Delivered, FakeWorker
-from tests.engine.harness import TENANT, Engine
+from tests.engine.fakes import Delivered, FakeWorker
+from tests.engine.harness import TENANT, Answered, Engine
 from treadle.engine.catalog import TaskKind
 from treadle.engine.commands import Completed, Failed
 from treadle.engine.put_workflow import put_workflow

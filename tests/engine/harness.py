@@ -7,11 +7,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
-from tests.engine.fakes import Answered, FakeWorker, RecordingAudience
+from tests.engine.fakes import Delivered, FakeWorker, RecordingAudience
 from treadle.engine.attempt import Attempt
 from treadle.engine.catalog import Catalog, TaskKind
 from treadle.engine.commands import (
@@ -45,6 +45,8 @@ from treadle.scheduler.seat import Seat
 from treadle.storage.database import Database
 from treadle.storage.read import RunRow, ended_runs, run_rows
 
+__all__ = ["Delivered", "FakeWorker", "RecordingAudience"]
+
 TENANT = 1
 OTHER_TENANT = 2
 QUEUE_TABLES = (
@@ -60,6 +62,13 @@ QUEUE_TABLES = (
     "log_line",
     "event_log",
 )
+
+
+class Answered(NamedTuple):
+    """What came of a report."""
+
+    settled: list[AttemptKey]
+    stale: list[Stale]
 
 
 async def every_tenant() -> set[int]:

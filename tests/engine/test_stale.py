@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.fakes import Answered, FakeWorker
-from tests.engine.harness import OTHER_TENANT, Engine, completed, failed, logged, started
+from tests.engine.fakes import FakeWorker
+from tests.engine.harness import OTHER_TENANT, Answered, Engine, completed, failed, logged, started
 from treadle.engine.commands import AttemptKey
 from treadle.engine.ports import StopReason
 from treadle.model.ids import new_id

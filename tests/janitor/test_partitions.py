@@ -184,6 +184,33 @@ async def test_a_drop_that_was_interrupted_is_finished(conn: Conn) -> None:
     assert {partition_name(table, OLD) for table in ("task_result", "child", "log_line")} <= set(swept.dropped)
 
 
+async def test_attempts_to_come_of_runs_that_are_gone_are_forgotten(conn: Conn) -> None:
+    """A failure handler that was reset and not called again keeps the number of its next attempt until then."""
+    for day in (OLD, TODAY):
+        await conn.execute(
+            "INSERT INTO treadle.replayed (task_id, run_id, tenant_id, attempt) VALUES ($1, $1, $2, 2)",
+            id_of(day),
+            TENANT,
+        )
+    await leave_in(conn, "timer", await store_run(conn, OLD))
+    await sweep(conn, today=TODAY, keep_days=30)
+    assert await conn.fetchval("SELECT count(*) FROM treadle.replayed") == 2
+    await conn.execute("DELETE FROM treadle.timer")
+    await sweep(conn, today=TODAY, keep_days=30)
+    assert [str(row["task_id"]) for row in await conn.fetch("SELECT task_id FROM treadle.replayed")] == [id_of(TODAY)]
+
+
+async def test_events_go_with_their_day(conn: Conn) -> None:
+    for day in (OLD, TODAY):
+        await conn.execute(
+            "INSERT INTO treadle.event (id, tenant_id, at, key, payload) VALUES ($1, $2, now(), 'k', '{}')",
+            id_of(day),
+            TENANT,
+        )
+    await sweep(conn, today=TODAY, keep_days=30)
+    assert [str(row["id"]) for row in await conn.fetch("SELECT id FROM treadle.event")] == [id_of(TODAY)]
+
+
 # -- who waits -------------------------------------------------------------------------------------------------------
 
 

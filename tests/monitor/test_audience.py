@@ -154,6 +154,7 @@ async def test_after_the_database_was_away_everything_is_looked_up(engine: Engin
         task_id,
         TENANT,
     )
+    await conn.execute("DELETE FROM treadle.queue_item WHERE task_id = $1::uuid", task_id)
     await conn.close()
     audience.look_again()
     await heard(hearer, task_id)

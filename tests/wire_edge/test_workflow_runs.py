@@ -9,9 +9,10 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.wire_edge.flows import AFTER, BAD, GOOD, MEND, SKIPPED, Flow, flowing, payload_of
-from tests.wire_edge.raw import RawClient, refusal
-from tests.wire_edge.workers import CANCEL_STEP_RUN
+from tests.wire_edge.raw import RawClient, action_of, any_id, refusal
+from tests.wire_edge.workers import CANCEL_STEP_RUN, RawWorker
 from treadle.model.ids import step_id
+from treadle.testing.engine import EngineProcess
 from treadle.wire.gen.treadle.v1 import runs_pb2
 
 DETAILS = "/v1.AdminService/GetRunDetails"
@@ -19,6 +20,7 @@ RESULTS = "/Dispatcher/SubscribeToWorkflowRuns"
 EVENTS = "/Dispatcher/SubscribeToWorkflowEvents"
 AWAIT = "/treadle.v1.Runs/Await"
 READ_SECONDS = 15
+MESSAGE_LIMIT = 4 * 1024 * 1024
 ALL = (GOOD, SKIPPED, BAD, AFTER, MEND)
 QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED = range(5)
 
@@ -107,6 +109,8 @@ async def test_one_event_tells_of_the_end_with_a_result_per_task(raw: RawClient,
     assert (found[GOOD].output, json.loads(found[SKIPPED].output)) == ('{"n": 1}', {"skipped": True})
     assert (found[MEND].output, found[BAD].error) == ('{"mended": true}', "Boom: on purpose\nline two")
     assert [found[name].HasField("error") for name in ALL] == [False, False, True, True, False]
+    # Clients of this contract take any text for a failure.
+    assert found[AFTER].error == ""
     assert not found[AFTER].HasField("output")
 
 
@@ -250,6 +254,43 @@ async def test_replay_of_a_failed_run_keeps_what_had_completed(raw: RawClient) -
         result = await awaited(raw, run_id)
     assert result.status == runs_pb2.RUN_STATUS_COMPLETED
     assert json.loads(result.output) == {GOOD: {"n": 1}, BAD: {"ok": True}, AFTER: {"last": True}}
+
+
+async def test_more_than_a_message_holds_is_said_so_everywhere(engine: EngineProcess) -> None:
+    """Three tasks return two megabytes each: what waits for all of them cannot be told, and no answer breaks a stream."""
+    narrow = [("grpc.max_receive_message_length", MESSAGE_LIMIT)]
+    name = f"large-{any_id()}"
+    roots = ("a", "b", "c")
+    output = json.dumps({"text": "x" * 2_000_000})
+    async with RawClient(engine.grpc_address, engine.token, options=narrow) as client:
+        common = {"action": action_of(name), "timeout": "60s", "slot_requests": {"default": 1}}
+        tasks = [common | {"readable_id": each} for each in roots]
+        await client.call(
+            "/v1.AdminService/PutWorkflow", name=name, tasks=[*tasks, common | {"readable_id": "all", "parents": roots}]
+        )
+        async with RawWorker(client, name, has_pulse=True) as worker:
+            run_id = await client.trigger(name)
+            for _ in roots:
+                await worker.send(await worker.next_action(), 2, output)
+            call = client.converse(RESULTS)
+            await call.write(client.new(RESULTS, workflow_run_id=run_id))
+            event = await read(call)
+            call.cancel()
+        details = await client.call(DETAILS, external_id=run_id)
+        result = await awaited(client, run_id)
+        shown = await client.call("/treadle.v1.Runs/Get", id=run_id)
+        alone = await client.call(DETAILS, external_id=details.task_runs["c"].external_id)
+    assert details.status == FAILED
+    assert "DeliveryTooLarge" in details.task_runs["all"].error
+    found = {each.task_name: each for each in event.results}
+    assert (found["a"].output, found["c"].output) == (output, "")
+    assert "too large" in found["c"].error
+    assert "DeliveryTooLarge" in found["all"].error
+    for tasks_shown in (result.tasks, shown.tasks):
+        by_name = {task.name: task for task in tasks_shown}
+        assert by_name["a"].output.decode() == output
+        assert "too large" in by_name["c"].error
+    assert alone.task_runs["c"].output.decode() == output
 
 
 async def test_strangers_see_and_change_nothing(raw: RawClient, stranger: RawClient) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from treadle.engine.running import Running
     from treadle.storage.database import Conn
 
+NOT_STARTED = "Task was not started within its schedule timeout of"
+"""Begins the error of what waited too long."""
+
 CHUNK = 1000
 """Most rows of one kind that fall due in one commit; the rest follow in the next."""
 
@@ -56,8 +59,7 @@ async def expire_queued(catalog: Catalog, batch: Batch, conn: Conn, tenant_ids: 
             RunStatus.CANCELLED,
             batch,
             retries_used=item.retries_used,
-            error=f"Task was not started within its schedule timeout of "
-            f"{format_duration(kind.definition.schedule_timeout_ms)}",
+            error=f"{NOT_STARTED} {format_duration(kind.definition.schedule_timeout_ms)}",
             run_id=run_id,
         )
     return [item.task_id for item in items]

@@ -10,6 +10,7 @@ from treadle.engine.changes import Changes
 from treadle.engine.fail import make_ready
 from treadle.engine.finish import note_end
 from treadle.engine.ports import Ended
+from treadle.engine.scopes import scope_of
 from treadle.model.dag import Closed, Finished, Ready, StepState, Wait
 from treadle.model.definition import SleepCondition
 from treadle.model.states import SKIPPED_OUTPUT, EventKind, RunStatus
@@ -151,9 +152,8 @@ class Moves:
                 due = moment(self._batch.now + condition.duration_ms / 1000)
                 rows[place] = ConditionRow(tenant_id, task_id, run.id, step, place, due, None, None)
             else:
-                rows[place] = ConditionRow(
-                    tenant_id, task_id, run.id, step, place, None, condition.event_key, condition.scope
-                )
+                scope = scope_of(run, step, condition, self._batch)
+                rows[place] = ConditionRow(tenant_id, task_id, run.id, step, place, None, condition.event_key, scope)
         self.changes.registered[tenant_id, task_id] = rows
         self._batch.note(EventKind.WAITING, tenant_id, task_id, run.later.get(step, 1))
         self.changes.fresh.append((run, wait))
@@ -210,7 +210,7 @@ class Moves:
     # -- expressions ---------------------------------------------------------------------------------------------
 
     def _verdict(self, run: WorkflowRun) -> Verdict:
-        return _Judge(run, self._batch) if run.judged.any else _unasked
+        return _Judge(run, self._batch) if run.judged.parents else _unasked
 
 
 def _unasked(step: int, condition: ParentCondition) -> bool:

@@ -39,14 +39,16 @@ NO_OUTPUT = b"{}"
 
 
 class Judged(NamedTuple):
-    """What the parent conditions of a workflow look at: the steps by name, and those whose outputs must be at hand.
+    """What the expressions of a workflow look at.
 
-    Without `any` it has no such conditions.
+    The steps by name, those whose outputs must be at hand, and whether the run's input must be. Without `parents` it has
+    no parent conditions, and nothing is asked.
     """
 
     steps: Mapping[str, int]
     outputs: frozenset[int]
-    any: bool
+    input: bool
+    parents: bool
 
 
 class WorkflowRun:
@@ -54,7 +56,7 @@ class WorkflowRun:
 
     Args:
         root: the run as it was triggered; of a kind with a plan.
-        judged: what its parent conditions look at.
+        judged: what its conditions look at.
     """
 
     __slots__ = (
@@ -202,8 +204,8 @@ class Workflows:
         return found
 
     async def load_judged_inputs(self, runs: Iterable[WorkflowRun], connect: Connect) -> None:
-        """Make sure that inputs are at hand where the expressions of parent conditions may ask for them."""
-        roots = [run.root for run in runs if run.judged.outputs and run.root.input is None]
+        """Make sure that inputs are at hand where expressions of conditions may ask for them."""
+        roots = [run.root for run in runs if run.judged.input and run.root.input is None]
         if roots:
             inputs = await task_rows.load_inputs(
                 await connect(),
@@ -233,11 +235,11 @@ class Workflows:
         if found is None:
             plan = plan_of(kind)
             steps = {name: step for step, name in enumerate(plan.names)}
-            conditions = [
-                condition for task in plan.tasks if task.conditions is not None for condition in task.conditions.parents
-            ]
-            outputs = frozenset(steps[condition.parent] for condition in conditions if condition.expression)
-            found = self._judged[kind.version] = Judged(steps, outputs, bool(conditions))
+            conditions = [task.conditions for task in plan.tasks if task.conditions is not None]
+            parents = [condition for each in conditions for condition in each.parents]
+            outputs = frozenset(steps[condition.parent] for condition in parents if condition.expression)
+            scoped = any(event.scope_expression is not None for each in conditions for event in each.events)
+            found = self._judged[kind.version] = Judged(steps, outputs, bool(outputs) or scoped, bool(parents))
         return found
 
     async def _read(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from treadle.model.errors import Exhausted
 from treadle.model.ids import canonical_id
 from treadle.model.states import RunStatus
-from treadle.monitor.steps import WITH_OUTPUT, fitting, named_outputs, too_large_here
+from treadle.monitor.steps import WITH_OUTPUT, fitting, named_outputs, too_large_here, without_reasons
 from treadle.storage.read import first_error
 from treadle.wire.convert import TREADLE_STATUS, hatchet_time
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
@@ -231,7 +231,7 @@ def _step_results(entry: _End) -> list[pb.StepRunResult]:
     """One result per task, together below the size of a message."""
     ended, steps = entry
     if steps:
-        return [_step_result(end.task_id, end.name, end) for end in fitting(steps, MAX_RESULT)]
+        return [_step_result(end.task_id, end.name, end) for end in fitting(without_reasons(steps), MAX_RESULT)]
     return [_step_result(ended.task_id, ended.kind.definition.readable_id, ended)]
 
 

@@ -9,7 +9,16 @@ from treadle.model.errors import InvalidInput, NotFound
 from treadle.model.ids import canonical_id
 from treadle.model.states import TERMINAL
 from treadle.monitor.results import add_tasks
-from treadle.monitor.steps import Step, WholeRun, ends_of, fitting, named_outputs, whole_run
+from treadle.monitor.steps import (
+    Step,
+    WholeRun,
+    ends_of,
+    fitting,
+    named_outputs,
+    step_ids,
+    whole_run,
+    without_reasons,
+)
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
 from treadle.storage.find import find_runs
@@ -62,7 +71,7 @@ class Runs:
             whole = await self._one(conn, caller, request.external_id, "external_id")
         run = whole.row
         if whole.is_workflow:
-            tasks = fitting(ends_of(whole.steps), MAX_PAYLOADS - len(run.input or b""))
+            tasks = fitting(without_reasons(ends_of(whole.steps)), MAX_PAYLOADS - len(run.input or b""))
         else:
             tasks = ends_of([Step(whole.kind.definition.readable_id, run)])
         return pb.GetRunDetailsResponse(
@@ -78,7 +87,7 @@ class Runs:
         async with self._database.connection() as conn:
             whole = await self._one(conn, caller, request.id, "id")
             run = whole.row
-            names = {step.row.id: step.name for step in whole.steps}
+            names = self._names(whole)
             ids = [run.id, *names]
             until = (run.finished_at or moment(self._clock.now())) + timedelta(seconds=1)
             events = await rows.run_events(
@@ -154,6 +163,13 @@ class Runs:
         if whole is None:
             raise NotFound(field, f"no run {id_}")
         return whole
+
+    def _names(self, whole: WholeRun) -> dict[str, str]:
+        """The tasks of a workflow run by id, also those that wait and have not come to be."""
+        if whole.kind.plan is None or not whole.is_workflow:
+            return {}
+        ids = step_ids(self._catalog, whole.row.id, whole.row.version)
+        return dict(zip(ids, whole.kind.plan.names, strict=True))
 
     def _summary(self, run: RunRow) -> runs_pb2.RunSummary:
         kind = self._catalog.kind(run.version, run.step)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from treadle.engine.catalog import RUN_STEP
+from treadle.engine.expire import NOT_STARTED
 from treadle.engine.ports import StepEnd
 from treadle.model.ids import step_ids as id_maker
 from treadle.model.states import RunStatus
@@ -33,7 +34,10 @@ class Step(NamedTuple):
 
 
 class WholeRun(NamedTuple):
-    """A run, or a task of a workflow run, with payloads; `steps` are those of a workflow run that have come to be."""
+    """A run, or a task of a workflow run, with payloads; `steps` are those of a workflow run that have come to be.
+
+    A task that was replayed, and waits for others again, has not.
+    """
 
     kind: TaskKind
     row: RunRow
@@ -93,6 +97,7 @@ def _steps(catalog: Catalog, found: Sequence[RunRow]) -> list[Step]:
     return [
         Step(catalog.kind(row.version, row.step).definition.readable_id, row)
         for row in sorted(found, key=lambda row: row.step)
+        if not row.to_come_again
     ]
 
 
@@ -127,6 +132,19 @@ def fitting(ends: Sequence[StepEnd], room: int) -> Sequence[StepEnd]:
             room = max(room - len(output) - 4 * len(shown.error or ""), 0)
         fitted.append(shown)
     return fitted
+
+
+def without_reasons(ends: Iterable[StepEnd]) -> list[StepEnd]:
+    """The tasks as clients of the Hatchet contract know them: an error of a cancelled one is a failure to them.
+
+    So that a task was cancelled because of others, or was meant to be, is no error there; that it was never started is.
+    """
+    return [
+        end._replace(error="")
+        if end.status is RunStatus.CANCELLED and not (end.error or "").startswith(NOT_STARTED)
+        else end
+        for end in ends
+    ]
 
 
 def too_large_here(output: bytes) -> str:

@@ -86,7 +86,11 @@ class RunViews:
         """A page of runs by filter; workflow runs with their tasks."""
         async with self._database.connection() as conn:
             ids = await find_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=offset + limit)
-            found = await rows.bare_rows(conn, tenant_id=tenant_id, ids=ids[offset:], payloads=payloads)
+            found = [
+                row
+                for row in await rows.bare_rows(conn, tenant_id=tenant_id, ids=ids[offset:], payloads=payloads)
+                if not row.to_come_again
+            ]
             await self._catalog.load_versions(conn, (row.version for row in found))
             workflow_runs = {row.id: row.version for row in found if row.step == RUN_STEP}
             steps = await steps_of(conn, self._catalog, tenant_id=tenant_id, runs=workflow_runs, payloads=payloads)

@@ -61,6 +61,8 @@ class RunRow(NamedTuple):
     finished_at: datetime | None
     error: str | None
     run_id: str | None
+    # Whether it has been replayed and is to come to be again, which it may never do.
+    to_come_again: bool
     # Only when they were asked for.
     input: bytes | None
     output: bytes | None
@@ -307,6 +309,7 @@ def _run(row: asyncpg.Record) -> RunRow:
         row["finished_at"],
         row["error"],
         text_or_none(row["run_id"]),
+        row["to_come_again"],
         row["input"],
         row["output"],
     )

@@ -91,6 +91,7 @@ async def _drop_day(conn: Conn, day: date, tables: set[str], swept: Swept) -> No
     low, high = day_ids(day)
     if _FIRST in tables and not await _drop(conn, _FIRST, day, swept, unless=(low, high)):
         return
+    await forget_replayed(conn, low, high)
     for table in _AFTER:
         if table in tables:
             await _drop(conn, table, day, swept)
@@ -131,6 +132,11 @@ def day_ids(day: date) -> tuple[str, str]:
 async def holds_unended(conn: Conn, low: str, high: str) -> bool:
     """Whether a run that has not ended was made between two ids, or is the parent of one that was."""
     return bool(only(await conn.fetchrow(_SQL["holds_unended"], low, high))["held"])
+
+
+async def forget_replayed(conn: Conn, low: str, high: str) -> None:
+    """Forget the next attempts of replayed tasks between two ids, whose runs are gone."""
+    await conn.execute(_SQL["forget_replayed"], low, high)
 
 
 @asynccontextmanager

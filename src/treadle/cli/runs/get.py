@@ -81,7 +81,8 @@ def _print_detail(row: dict[str, Any]) -> None:
 
 def _of_task(row: dict[str, Any], entry: dict[str, Any]) -> str:
     """In a run of several tasks: the name of the one that an entry is about, as wide as the longest."""
-    width = max((len(task["name"]) for task in row["tasks"]), default=0)
+    named = [task["name"] for task in row["tasks"]] + [event["task"] or "" for event in row["events"]]
+    width = max(map(len, named), default=0)
     return f"{entry['task'] or '':<{width}}  " if width else ""
 
 

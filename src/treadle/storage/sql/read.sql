@@ -150,7 +150,7 @@ SELECT t.id, t.version, t.step, t.priority, t.metadata, t.parent_id, t.created_a
        r.started_at AS result_started, r.finished_at, r.error,
        a.attempt AS running_attempt, a.retries_used AS running_retries, a.worker_id AS running_worker,
        a.started_at AS running_started,
-       coalesce(q.attempt, w.attempt, p.attempt) AS waiting_attempt,
+       coalesce(q.attempt, w.attempt, p.attempt) AS waiting_attempt, p.attempt IS NOT NULL AS to_come_again,
        coalesce(q.retries_used, w.retries_used) AS waiting_retries,
        CASE WHEN $3::boolean THEN t.input END AS input,
        CASE WHEN $3::boolean THEN r.output END AS output

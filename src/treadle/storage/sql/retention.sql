@@ -34,6 +34,10 @@ SELECT EXISTS (
               AND c.child_id >= $1::uuid AND c.child_id < $2::uuid)
 ) AS held;
 
+-- name: forget_replayed :exec
+-- Tasks of a day whose runs are gone are never run again: nobody asks for the numbers of their attempts.
+DELETE FROM treadle.replayed WHERE task_id >= $1::uuid AND task_id < $2::uuid;
+
 -- name: lock_retention :one
 -- One engine at a time; false when another one is at it.
 SELECT pg_try_advisory_lock($1::bigint) AS locked;
