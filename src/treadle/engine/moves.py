@@ -210,7 +210,7 @@ class Moves:
     # -- expressions ---------------------------------------------------------------------------------------------
 
     def _verdict(self, run: WorkflowRun) -> Verdict:
-        return _Judge(run, self._batch) if run.judged.any else _unasked
+        return _Judge(run, self._batch) if run.judged.parents else _unasked
 
 
 def _unasked(step: int, condition: ParentCondition) -> bool:

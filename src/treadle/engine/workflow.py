@@ -41,14 +41,14 @@ NO_OUTPUT = b"{}"
 class Judged(NamedTuple):
     """What the expressions of a workflow look at.
 
-    The steps by name, those whose outputs must be at hand, and whether the run's input must be. Without `any` it has no
-    parent conditions.
+    The steps by name, those whose outputs must be at hand, and whether the run's input must be. Without `parents` it has
+    no parent conditions, and nothing is asked.
     """
 
     steps: Mapping[str, int]
     outputs: frozenset[int]
-    any: bool
     input: bool
+    parents: bool
 
 
 class WorkflowRun:
@@ -235,17 +235,11 @@ class Workflows:
         if found is None:
             plan = plan_of(kind)
             steps = {name: step for step, name in enumerate(plan.names)}
-            conditions = [
-                condition for task in plan.tasks if task.conditions is not None for condition in task.conditions.parents
-            ]
-            outputs = frozenset(steps[condition.parent] for condition in conditions if condition.expression)
-            scoped = any(
-                event.scope_expression is not None
-                for task in plan.tasks
-                if task.conditions is not None
-                for event in task.conditions.events
-            )
-            found = self._judged[kind.version] = Judged(steps, outputs, bool(conditions), bool(outputs) or scoped)
+            conditions = [task.conditions for task in plan.tasks if task.conditions is not None]
+            parents = [condition for each in conditions for condition in each.parents]
+            outputs = frozenset(steps[condition.parent] for condition in parents if condition.expression)
+            scoped = any(event.scope_expression is not None for each in conditions for event in each.events)
+            found = self._judged[kind.version] = Judged(steps, outputs, bool(outputs) or scoped, bool(parents))
         return found
 
     async def _read(

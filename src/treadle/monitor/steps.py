@@ -134,7 +134,7 @@ def fitting(ends: Sequence[StepEnd], room: int) -> Sequence[StepEnd]:
     return fitted
 
 
-def without_reasons(ends: Sequence[StepEnd]) -> list[StepEnd]:
+def without_reasons(ends: Iterable[StepEnd]) -> list[StepEnd]:
     """The tasks as clients of the Hatchet contract know them: an error of a cancelled one is a failure to them.
 
     So that a task was cancelled because of others, or was meant to be, is no error there; that it was never started is.
