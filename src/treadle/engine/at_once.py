@@ -26,7 +26,10 @@ def fits(batch: Batch, chosen: list[Attempt], queued: list[Attempt]) -> bool:
     if batch.redelivered or any(item.stored or item.input is None for item in chosen):
         return False
     steps = 0 if changes is None else len(changes.steps)
-    return steps + len(batch.created) + len(batch.ended) + len(batch.results) + len(chosen) <= MOST_ROWS
+    return (
+        steps + len(batch.created) + len(batch.children) + len(batch.ended) + len(batch.results) + len(chosen)
+        <= MOST_ROWS
+    )
 
 
 async def write(batch: Batch, chosen: list[Attempt], conn: Conn, *, engine_id: str) -> None:
@@ -43,6 +46,7 @@ async def write(batch: Batch, chosen: list[Attempt], conn: Conn, *, engine_id: s
         engine_id=engine_id,
         at=batch.moment,
         ended=[(attempt.kind.tenant_id, attempt.task_id, attempt.attempt) for attempt in batch.ended],
+        children=batch.children,
         tasks=tasks,
         results=finish.rows_of(batch.results, batch.now),
         attempts=assign.rows_of(chosen, batch.now),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from treadle.engine.changes import Changes
     from treadle.engine.commands import LogLine
     from treadle.model.states import EventKind
+    from treadle.storage.trigger import ChildRow
 
 
 class Waiting(NamedTuple):
@@ -51,6 +52,8 @@ class Batch:
         self.followed = followed
         self.moment = moment(now)
         self.created: list[Attempt] = []
+        # Of those, the children that no table need be asked about.
+        self.children: list[ChildRow] = []
         self.ended: list[Attempt] = []
         self.results: list[Ended] = []
         self.waiting: list[Waiting] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class Running:
         self._lingering: dict[tuple[str, int], Attempt] = {}
         # Workers that say so.
         self._saying: set[str] = set()
+        # Of attempts that have spawned children, the highest index among these; beyond any where it is not known.
+        self._spawned: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._by_task)
@@ -35,6 +38,18 @@ class Running:
             of_worker = self._by_worker[attempt.worker_id] = {}
         of_worker[attempt.task_id] = attempt
         self.watch(attempt)
+
+    def inherit(self, attempt: Attempt) -> None:
+        """As `add`, for an attempt that has been running for a while."""
+        self.add(attempt)
+        self._spawned[attempt.task_id] = math.inf
+
+    def spawns_first(self, attempt: Attempt, index: int) -> bool:
+        """Whether a task in its first attempt spawns a child under an index that it cannot have used before."""
+        if index <= self._spawned.get(attempt.task_id, -1):
+            return False
+        self._spawned[attempt.task_id] = index
+        return True
 
     def watch(self, attempt: Attempt) -> None:
         """Note an attempt's (new) deadline."""
@@ -54,6 +69,8 @@ class Running:
         del of_worker[attempt.task_id]
         if not of_worker:
             del self._by_worker[attempt.worker_id]
+        if self._spawned:
+            self._spawned.pop(attempt.task_id, None)
         if len(self._deadlines) > 4 * len(self._by_task) + 10_000:
             self._deadlines = [(a.timeout_at, a.task_id, a.attempt) for a in self._by_task.values()]
             heapq.heapify(self._deadlines)

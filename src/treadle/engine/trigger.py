@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
     from treadle.engine.batch import Batch
     from treadle.engine.commands import Trigger
+    from treadle.engine.running import Running
     from treadle.storage.database import Conn, Connect
 
 
@@ -23,7 +24,7 @@ def child_key(task: Attempt) -> str | None:
     return None if task.child_index is None else f"i:{task.child_index}"
 
 
-async def settle(commands: list[Trigger], batch: Batch, connect: Connect) -> None:
+async def settle(commands: list[Trigger], batch: Batch, connect: Connect, running: Running | None = None) -> None:
     """Find out which of the runs are new, and let their first attempts be ready.
 
     A child whose parent has spawned it before (under the same key or index) is answered with the one that exists.
@@ -32,9 +33,14 @@ async def settle(commands: list[Trigger], batch: Batch, connect: Connect) -> Non
         commands: triggers.
         batch: the commit.
         connect: begins its transaction; called only if a table must be asked.
+        running: the running attempts, where they are known.
     """
-    children = [task for command in commands for task in command.tasks if task.parent_id is not None]
-    known = await _claim(children, await connect()) if children else {}
+    doubtful: list[Attempt] = []
+    for command in commands:
+        children = [task for task in command.tasks if task.parent_id is not None]
+        if children:
+            doubtful += _expect_new(children, batch, None if command.uncertain else running)
+    known = await _claim(doubtful, await connect()) if doubtful else {}
     uncertain = [task for command in commands if command.uncertain for task in command.tasks]
     stored = await _stored(uncertain, await connect()) if uncertain else set()
     for command in commands:
@@ -60,6 +66,26 @@ def _ready(task: Attempt, batch: Batch) -> None:
     else:
         batch.begun.append(task)
     batch.note(EventKind.CREATED, task.kind.tenant_id, task.task_id, task.attempt)
+
+
+def _expect_new(children: list[Attempt], batch: Batch, running: Running | None) -> list[Attempt]:
+    """Let the children be stored of which memory says that they are new; returns the others.
+
+    Should one of them have been spawned through another engine, the commit is refused, and they are looked up after all.
+    """
+    doubtful = []
+    for task in children:
+        index = task.child_index
+        parent_id = task.parent_id or ""
+        if running is None or index is None or task.child_key:
+            doubtful.append(task)
+            continue
+        parent = running.current(task.kind.tenant_id, parent_id, 1)
+        if parent is None or not running.spawns_first(parent, index):
+            doubtful.append(task)
+            continue
+        batch.children.append(rows.ChildRow(task.kind.tenant_id, parent_id, f"i:{index}", task.task_id))
+    return doubtful
 
 
 async def _claim(children: list[Attempt], conn: Conn) -> dict[str, str]:
@@ -118,4 +144,6 @@ def rows_of(created: list[Attempt], now: float) -> list[rows.TaskRow]:
 
 async def write(batch: Batch, conn: Conn) -> None:
     """Store the new runs."""
+    if batch.children:
+        await rows.insert_children(conn, batch.children)
     await rows.insert_tasks(conn, rows_of(batch.created, batch.now))

@@ -160,7 +160,7 @@ class Ledger:
                 case _:
                     self._control(command, batch, memory)
         if triggers:
-            await trigger.settle(triggers, batch, transaction.begin)
+            await trigger.settle(triggers, batch, transaction.begin, memory.running)
         expire.overrun(memory.running, batch)
         if memory.timers.expiry_due(batch.now):
             conn = await transaction.begin()

@@ -16,6 +16,7 @@ from treadle.scheduler.memory import Memory
 from treadle.scheduler.transaction import Transaction
 from treadle.storage.database import is_connection_problem
 from treadle.storage.leases import is_superseded
+from treadle.storage.trigger import is_taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -284,6 +285,9 @@ class Loop:
             if not is_connection_problem(problem):
                 raise
             await self._reconnect()
+            return _uncertain(commands)
+        if is_taken(error) and any(isinstance(command, Trigger) and not command.uncertain for command in commands):
+            # A child that seemed to be new had come through another engine: now the tables are asked about each.
             return _uncertain(commands)
         parts: list[Command] = []
         if len(commands) > 1:

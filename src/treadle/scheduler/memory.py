@@ -68,7 +68,7 @@ class Memory:
             attempt.timeout_at = row.timeout_at.timestamp()
             attempt.started_at = None if row.started_at is None else row.started_at.timestamp()
             attempt.holds_slot = not row.slot_released
-            self.running.add(attempt)
+            self.running.inherit(attempt)
         await self.timers.load(conn)
 
     def holds(self, tenant_id: int, task_id: str) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from treadle.storage.database import Conn
     from treadle.storage.emit import EventGroup
     from treadle.storage.finish import ResultRow
-    from treadle.storage.trigger import TaskRow
+    from treadle.storage.trigger import ChildRow, TaskRow
 
 _SQL = statements("at_once")
 
@@ -26,6 +26,7 @@ async def write_at_once(
     engine_id: str,
     at: datetime,
     ended: Sequence[tuple[int, str, int]],
+    children: Sequence[ChildRow],
     tasks: Sequence[TaskRow],
     results: Sequence[ResultRow],
     attempts: Sequence[AttemptRow],
@@ -38,31 +39,22 @@ async def write_at_once(
         engine_id: the seat that writes; one that has been superseded is refused, as by `begin_fenced`.
         at: the time of the events.
         ended: (tenant, task, attempt) of running attempts that end; the commit fails unless all of them are current.
+        children: those of the new runs that are children; it fails as well if one of their keys is taken.
         tasks: new runs.
         results: how runs ended.
         attempts: attempts that begin to run.
         events: what happened.
     """
-    await conn.execute(
-        _SQL["write_at_once"],
-        engine_id,
-        [(task, None, None, None, None, tenant, attempt, None, None, None) for tenant, task, attempt in ended],
-        [_task(row) for row in tasks],
-        [_result(row) for row in results],
-        [_attempt(row) for row in attempts],
-        [
-            (
-                None,
-                at,
-                group.tenant_id,
-                group.kind,
-                group.task_ids,
-                group.attempts,
-                None if group.details.count(None) == len(group.details) else group.details,
-            )
-            for group in events
-        ],
-    )
+    gone = [(task, None, None, None, None, tenant, attempt, None, None, None) for tenant, task, attempt in ended]
+    new = [_task(row) for row in tasks]
+    over = [_result(row) for row in results]
+    begun = [_attempt(row) for row in attempts]
+    happened = [_event(group, at) for group in events]
+    if children:
+        spawned = [(row.parent_id, row.child_id, row.tenant_id, row.key) for row in children]
+        await conn.execute(_SQL["write_at_once_with_children"], engine_id, gone, new, over, begun, happened, spawned)
+    else:
+        await conn.execute(_SQL["write_at_once"], engine_id, gone, new, over, begun, happened)
 
 
 # The columns of each table, in the order in which the table has them.
@@ -115,4 +107,16 @@ def _attempt(row: AttemptRow) -> tuple[object, ...]:
         row.retries_used,
         row.reassigned,
         False,
+    )
+
+
+def _event(group: EventGroup, at: datetime) -> tuple[object, ...]:
+    return (
+        None,
+        at,
+        group.tenant_id,
+        group.kind,
+        group.task_ids,
+        group.attempts,
+        None if group.details.count(None) == len(group.details) else group.details,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+import asyncpg
+
 from treadle.storage import arrays, copy
 from treadle.storage.load import statements
 from treadle.storage.rows import only
@@ -18,6 +20,9 @@ _SQL = statements("trigger")
 
 # The number of fields, then tenant_id, id, version, step, queue_id and priority.
 _fixed = Struct(">hiii16siqihiiih").pack
+# The number of fields, then tenant_id; child_id.
+_child = Struct(">hii").pack
+_id = Struct(">i16s").pack
 # parent_id, child_index, child_key, run_id and triggers of a run that stands alone.
 _NO_RELATIONS = copy.NULL * 5
 
@@ -86,6 +91,25 @@ async def insert_tasks(conn: Conn, rows: Iterable[TaskRow]) -> None:
             ) in rows
         ],
     )
+
+
+async def insert_children(conn: Conn, rows: Iterable[ChildRow]) -> None:
+    """Store which children parents have under which keys, by COPY. A key that is taken is an error, see `is_taken`."""
+    ids = copy.Ids()
+    await copy.send(
+        conn,
+        "child",
+        ChildRow._fields,
+        [
+            _child(4, 4, tenant) + ids[parent] + copy.text(key) + _id(16, copy.uuid_bytes(child))
+            for tenant, parent, key, child in rows
+        ],
+    )
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether rows were refused because there are such already."""
+    return isinstance(error, asyncpg.UniqueViolationError)
 
 
 async def existing_tasks(conn: Conn, *, tenant_ids: Sequence[int], ids: Sequence[str]) -> set[str]:
