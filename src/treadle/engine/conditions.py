@@ -56,7 +56,9 @@ class Pushed:
         if not self._by_key:
             return []
         conn = await connect()
-        scoped = {(event.tenant_id, event.key, event.scope) for event in self._batch.pushed if event.scope is not None}
+        scoped = dict.fromkeys(
+            (event.tenant_id, event.key, event.scope) for event in self._batch.pushed if event.scope is not None
+        )
         waiting = await rows.waiting_for(conn, keys=self._by_key, scoped=scoped)
         await catalog.load_versions(conn, {wait.version for wait in waiting})
         facts = []

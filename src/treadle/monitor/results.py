@@ -9,7 +9,7 @@ from treadle.model.errors import Exhausted
 from treadle.model.ids import canonical_id
 from treadle.model.states import RunStatus
 from treadle.monitor.steps import WITH_OUTPUT, fitting, named_outputs, too_large_here, without_reasons
-from treadle.storage.read import first_error
+from treadle.storage.outcome import first_error
 from treadle.wire.convert import TREADLE_STATUS, hatchet_time
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
 from treadle.wire.gen.treadle.v1 import runs_pb2

@@ -12,6 +12,7 @@ from treadle.engine.ports import StepEnd
 from treadle.model.ids import step_ids as id_maker
 from treadle.model.states import RunStatus
 from treadle.storage import read as rows
+from treadle.storage.outcome import with_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +72,7 @@ async def whole_run(conn: Conn, catalog: Catalog, *, tenant_id: int, id: str) ->
         found = await rows.bare_rows(conn, tenant_id=tenant_id, ids=ids, payloads=True)
         steps = _steps(catalog, [each for each in found if each.id != id])
         [row] = [each for each in found if each.id == id]
-        return WholeRun(kind, rows.with_steps(row, [step.row for step in steps]), steps)
+        return WholeRun(kind, with_steps(row, [step.row for step in steps]), steps)
     if row.run_id is not None:
         # Its input is that of its run, and stands there.
         runs = await rows.bare_rows(conn, tenant_id=tenant_id, ids=[row.run_id], payloads=True)

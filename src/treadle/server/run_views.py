@@ -13,6 +13,7 @@ from treadle.monitor.steps import ends_of, named_outputs, steps_of, whole_run
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
 from treadle.storage.find import find_runs
+from treadle.storage.outcome import with_steps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -118,7 +119,7 @@ class RunViews:
         self, row: RunRow, steps: Collection[Step], spawned: dict[str, int], *, payloads: bool
     ) -> RunView:
         return self._view(
-            rows.with_steps(row, [step.row for step in steps]),
+            with_steps(row, [step.row for step in steps]),
             spawned,
             output=named_outputs(ends_of(steps)) if payloads else None,
             steps=tuple(self._view(step.row, spawned) for step in steps),
