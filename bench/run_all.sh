@@ -40,6 +40,8 @@ measure sustained-1000 90 sustained --rate 1000 --seconds 20
 measure sustained-2000 90 sustained --rate 2000 --seconds 20
 measure backlog 420 backlog --tasks "$(scaled 1000000)"
 measure growth 420 growth --history "$(scaled 2000000)"
+measure dag 180 dag --tasks 20000
+measure fanout 120 fanout --children 10000
 measure idle 120 idle --tenants 100 --workers 20
 measure recovery 240 recovery --rounds 3
 "$python" "$here/tables.py" "$out" >"$here/RESULTS.md"

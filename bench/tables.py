@@ -22,6 +22,11 @@ TARGETS = (
     ("backlog", "drain at 1,000,000 queued, of the rate when empty", "ratios.drain", ">=", 0.8),
     ("backlog", "engine peak RSS, MiB", "engine_peak_rss_mb", "<=", 500),
     ("growth", "drain with 2,000,000 finished runs, of the rate when empty", "ratios.drain", ">=", 0.95),
+    ("dag", "tasks/s of workflows, chains of 10", "shapes.chain.tasks_per_s", ">=", 4_000),
+    ("dag", "tasks/s of workflows, diamonds of 4", "shapes.diamond.tasks_per_s", ">=", 4_000),
+    ("dag", "tasks/s of workflows, 1 to 100 to 1", "shapes.fan.tasks_per_s", ">=", 4_000),
+    ("fanout", "seconds for 10,000 children of one task", "seconds", "<=", 3),
+    ("fanout", "seconds for 20,000, of those for 10,000", "ratio", "<=", 2.3),
     ("idle", "transactions/s, 100 tenants and 20 workers", "transactions_per_s", "<=", 5),
     ("idle", "engine CPU, % of one core", "engine_cpu_pct", "<=", 2),
     ("recovery", "owner killed: seconds to the next assignment", "next_assignment_s.max", "<=", 5),
@@ -46,6 +51,15 @@ COLUMNS = (
     ("engine MiB", "engine_peak_rss_mb"),
     ("load", "load_average"),
 )
+# What is told of a stretch of work, wherever it stands.
+COSTS = (
+    "engine_cpu_us_per_task",
+    "postgres_cpu_us_per_task",
+    "worker_cpu_us_per_task",
+    "client_cpu_us_per_task",
+    "wal_bytes_per_task",
+)
+COST_HEADS = ["engine µs", "PostgreSQL µs", "worker µs", "client µs", "WAL B"]
 _HEAD = """# Measured figures
 
 Written by `make bench-all` (bench/run_all.sh). [METHOD.md](METHOD.md) says what is measured and how, and what the words
@@ -140,6 +154,28 @@ def growth(report: Report) -> str:
     return table(["", "drains/s", *kinds], parts)
 
 
+def workflows(report: Report) -> str:
+    """Each shape of `dag`."""
+    found = at(report, "shapes")
+    rows = []
+    for name, shape in found.items() if isinstance(found, dict) else ():
+        keys = ["tasks_per_run", "runs", "tasks_per_s", *COSTS, "row_versions_per_task", "load_average"]
+        rows.append([name, *(show(at(shape, key)) for key in keys)])
+    return table(["shape", "tasks in a run", "runs", "tasks/s", *COST_HEADS, "rows", "load"], rows)
+
+
+def fanout(report: Report) -> str:
+    """Each round of `fanout`."""
+    rows = []
+    for name in ("once", "twice"):
+        rounds = at(report, name)
+        rows += [
+            [show(at(found, key)) for key in ("tasks", "seconds", "tasks_per_s", *COSTS)]
+            for found in (rounds if isinstance(rounds, list) else ())
+        ]
+    return table(["children", "seconds", "children/s", *COST_HEADS], rows)
+
+
 def main(folder: Path) -> str:
     reports: dict[str, Report] = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     parts = [_HEAD]
@@ -154,6 +190,10 @@ def main(folder: Path) -> str:
         parts += ["## Backlog\n", phases(reports["backlog"], {"shallow": "shallow", "deep": "deep"})]
     if "growth" in reports:
         parts += ["## Growth\n", growth(reports["growth"])]
+    if "dag" in reports:
+        parts += ["## Workflows\n", workflows(reports["dag"])]
+    if "fanout" in reports:
+        parts += ["## Children\n", fanout(reports["fanout"])]
     if "sustained-2000" in reports:
         waiting = at(reports["sustained-2000"], "backlog")
         parts.append(f"Sustained 2000/s: tasks due and not started at each quarter: {json.dumps(waiting)}\n")

@@ -92,6 +92,36 @@ def test_growth(tmp_path: Path) -> None:
     assert set(report["ratios"]) >= {"drain", "list_newest", "list_completed", "list_active", "list_one"}
 
 
+def test_dag(tmp_path: Path) -> None:
+    report = bench(tmp_path, "dag", "--tasks", "306")
+    sizes = {"chain": (10, 30), "diamond": (4, 76), "fan": (102, 3)}
+    assert list(report["shapes"]) == list(sizes)
+    for name, (size, runs) in sizes.items():
+        shape = report["shapes"][name]
+        assert (shape["tasks_per_run"], shape["runs"]) == (size, runs)
+        check_work(shape, size * runs)
+        assert shape["row_versions_per_task"] >= 2
+
+
+def test_dag_of_one_shape_in_two_processes(tmp_path: Path) -> None:
+    options = ("--tasks", "100", "--shape", "diamond", "--processes", "2", "--window", "40")
+    report = bench(tmp_path, "dag", *options)
+    assert list(report["shapes"]) == ["diamond"]
+    # Two of its tasks run beside each other.
+    assert report["shapes"]["diamond"]["runs_at_once"] == 20
+
+
+def test_fanout(tmp_path: Path) -> None:
+    report = bench(tmp_path, "fanout", "--children", "1200", "--rounds", "1", "--slots", "100")
+    [once], [twice] = report["once"], report["twice"]
+    check_work(once, 1200)
+    check_work(twice, 2400)
+    assert report["seconds"] == once["seconds"]
+    assert report["ratio"] == round(twice["seconds"] / once["seconds"], 3)
+    # Each has a row of its own as a child.
+    assert report["row_versions_per_task"] >= 4
+
+
 def test_idle(tmp_path: Path) -> None:
     report = bench(tmp_path, "idle", "--tenants", "4", "--workers", "2", "--seconds", "1")
     assert (report["tenants"], report["workers"]) == (4, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from treadle.engine import assign, finish, trigger
-from treadle.storage.at_once import write_at_once
+from treadle.storage.at_once import SmallCommit, write_at_once, write_at_once_with_children
 
 if TYPE_CHECKING:
     from treadle.engine.attempt import Attempt
@@ -41,14 +41,15 @@ async def write(batch: Batch, chosen: list[Attempt], conn: Conn, *, engine_id: s
     tasks = trigger.rows_of(batch.created, batch.now)
     if batch.changes is not None:
         tasks += batch.changes.steps
-    await write_at_once(
-        conn,
-        engine_id=engine_id,
+    commit = SmallCommit(
         at=batch.moment,
         ended=[(attempt.kind.tenant_id, attempt.task_id, attempt.attempt) for attempt in batch.ended],
-        children=batch.children,
         tasks=tasks,
         results=finish.rows_of(batch.results, batch.now),
         attempts=assign.rows_of(chosen, batch.now),
         events=list(batch.events.values()),
     )
+    if batch.children:
+        await write_at_once_with_children(conn, commit, batch.children, engine_id=engine_id)
+    else:
+        await write_at_once(conn, commit, engine_id=engine_id)

@@ -1,8 +1,8 @@
-"""Twin of sql/at_once.sql: a small commit in one round trip, where each of a few statements would cost one."""
+"""Twins of sql/at_once.sql: a small commit in one round trip, where each of a few statements would cost one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from treadle.runtime.clock import moment
 from treadle.storage.load import statements
@@ -19,42 +19,58 @@ if TYPE_CHECKING:
 
 _SQL = statements("at_once")
 
+_Rows: TypeAlias = "list[tuple[object, ...]]"
 
-async def write_at_once(
-    conn: Conn,
-    *,
-    engine_id: str,
-    at: datetime,
-    ended: Sequence[tuple[int, str, int]],
-    children: Sequence[ChildRow],
-    tasks: Sequence[TaskRow],
-    results: Sequence[ResultRow],
-    attempts: Sequence[AttemptRow],
-    events: Sequence[EventGroup],
-) -> None:
-    """Commit all of it, or nothing.
 
-    Args:
-        conn: outside a transaction.
-        engine_id: the seat that writes; one that has been superseded is refused, as by `begin_fenced`.
+class SmallCommit(NamedTuple):
+    """What a small commit changes.
+
+    Attributes:
         at: the time of the events.
         ended: (tenant, task, attempt) of running attempts that end; the commit fails unless all of them are current.
-        children: those of the new runs that are children; it fails as well if one of their keys is taken.
         tasks: new runs.
         results: how runs ended.
         attempts: attempts that begin to run.
         events: what happened.
     """
-    gone = [(task, None, None, None, None, tenant, attempt, None, None, None) for tenant, task, attempt in ended]
-    new = [_task(row) for row in tasks]
-    over = [_result(row) for row in results]
-    begun = [_attempt(row) for row in attempts]
-    happened = [_event(group, at) for group in events]
-    if children:
-        spawned = [(row.parent_id, row.child_id, row.tenant_id, row.key) for row in children]
-        await conn.execute(_SQL["write_at_once_with_children"], engine_id, gone, new, over, begun, happened, spawned)
-    else:
-        await conn.execute(_SQL["write_at_once"], engine_id, gone, new, over, begun, happened)
+
+    at: datetime
+    ended: Sequence[tuple[int, str, int]]
+    tasks: Sequence[TaskRow]
+    results: Sequence[ResultRow]
+    attempts: Sequence[AttemptRow]
+    events: Sequence[EventGroup]
+
+    def columns(self) -> tuple[_Rows, _Rows, _Rows, _Rows, _Rows]:
+        """The rows of each table, with all columns that the table has."""
+        return (
+            [(task, None, None, None, None, tenant, attempt, None, None, None) for tenant, task, attempt in self.ended],
+            [_task(row) for row in self.tasks],
+            [_result(row) for row in self.results],
+            [_attempt(row) for row in self.attempts],
+            [_event(group, self.at) for group in self.events],
+        )
+
+
+async def write_at_once(conn: Conn, commit: SmallCommit, *, engine_id: str) -> None:
+    """Commit all of it, or nothing.
+
+    Args:
+        conn: outside a transaction.
+        commit: what it is.
+        engine_id: the seat that writes; one that has been superseded is refused, as by `begin_fenced`.
+    """
+    ended, tasks, results, attempts, events = commit.columns()
+    await conn.execute(_SQL["write_at_once"], engine_id, ended, tasks, results, attempts, events)
+
+
+async def write_at_once_with_children(
+    conn: Conn, commit: SmallCommit, children: Sequence[ChildRow], *, engine_id: str
+) -> None:
+    """As `write_at_once`, where some of the new runs are children; it fails as well if one of their keys is taken."""
+    ended, tasks, results, attempts, events = commit.columns()
+    spawned = [(row.parent_id, row.child_id, row.tenant_id, row.key) for row in children]
+    await conn.execute(_SQL["write_at_once_with_children"], engine_id, ended, tasks, results, attempts, events, spawned)
 
 
 # The columns of each table, in the order in which the table has them.

@@ -166,7 +166,7 @@ def fanout(
     as_json: AsJson = False,
     children: Annotated[int, typer.Option(min=1, help="How many, and twice as many.")] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, help="How often; medians are compared.")] = 3,
-    slots: Slots = 1000,
+    slots: Slots = 2000,
     processes: Processes = 1,
     data_dir: Folder = None,
     database_url: DatabaseUrl = None,
