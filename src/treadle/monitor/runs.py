@@ -12,7 +12,7 @@ from treadle.monitor.results import task_results
 from treadle.monitor.steps import Step, WholeRun, fitting, named_outputs, step_ids, whole_run, without_reasons
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
-from treadle.storage.find import find_runs
+from treadle.storage.find import RunFilter, find_runs
 from treadle.wire.convert import HATCHET_STATUS, TREADLE_STATUS, datetime_of, statuses_of, time_us, treadle_time, us_of
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as pb
 from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
@@ -130,7 +130,7 @@ class Runs:
                 raise InvalidInput("before", "must be an id that an earlier page ended with")
         if request.parent_id:
             parent = checked_id(request.parent_id, "parent_id")
-        wanted = rows.RunFilter(
+        wanted = RunFilter(
             statuses=statuses_of(request.statuses, "statuses"),
             since=datetime_of(time_us(request.since, "since")) if request.HasField("since") else None,
             until=datetime_of(time_us(request.until, "until")) if request.HasField("until") else None,
