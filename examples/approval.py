@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stage import console, parser_of, perform, show_tasks
-from treadle import Context, NonRetryable, TaskCancelled, TaskFailed, Treadle, event, sleep
+from treadle import Context, NonRetryable, TaskCancelled, TaskFailed, Treadle, WorkflowRun, event, sleep
 
 SMALL = 100
 MOST_AT_THE_BANK = 5_000
@@ -21,6 +21,7 @@ app = Treadle()
 class Expense:
     """What somebody wants to be paid for."""
 
+    number: str
     by: str
     purpose: str
     amount: int
@@ -44,8 +45,9 @@ class Decision:
 
 expenses = app.workflow("expenses", input=Expense, description="From the request to the money")
 
-decided = event("expense.decided", payload=Decision)
-withdrawn = event("expense.withdrawn")
+# Each run waits for events of its own: those that are pushed with the number of its expense.
+decided = event("expense.decided", scope="${input.number}", payload=Decision)
+withdrawn = event("expense.withdrawn", scope="${input.number}")
 
 
 @expenses.task
@@ -98,24 +100,32 @@ def apologise(ctx: Context, expense: Expense) -> str:
     return f"sorry, {expense.by}: {reasons}"
 
 
+ANSWERS: list[tuple[Expense, Literal["approve", "withdraw", ""]]] = [
+    (Expense("e-1", "Ada", "pencils", 12), ""),
+    (Expense("e-2", "Grace", "a compiler", 900), "approve"),
+    (Expense("e-3", "Charles", "an engine", 3_000), ""),
+    (Expense("e-4", "Konrad", "relays", 500), "withdraw"),
+    (Expense("e-5", "John", "a computer", 9_000), "approve"),
+]
+
+
 async def play() -> None:
-    """Five expenses, one after the other: an event meets every task that waits for it, whichever run it is in."""
-    await follow(Expense("Ada", "pencils", 12))
-    await follow(Expense("Grace", "a compiler", 900), "approve")
-    await follow(Expense("Charles", "an engine", 3_000))
-    await follow(Expense("Konrad", "relays", 500), "withdraw")
-    await follow(Expense("John", "a computer", 9_000), "approve")
+    """Five expenses at the same time, each with what becomes of it."""
+    runs = [(expense, await expenses.start(expense)) for expense, _ in ANSWERS]
+    for expense, answer in ANSWERS:
+        # Events count from the start of the run: they are not lost when nothing waits for them yet.
+        if answer == "approve":
+            decision = Decision(approved=True, by="the manager")
+            await app.push("expense.decided", decision, scope=expense.number)
+        elif answer == "withdraw":
+            await app.push("expense.withdrawn", scope=expense.number, metadata={"by": expense.by})
+    for expense, run in runs:
+        await follow(expense, run)
 
 
-async def follow(expense: Expense, answer: Literal["approve", "withdraw", ""] = "") -> None:
-    """Send one expense through the workflow."""
+async def follow(expense: Expense, run: WorkflowRun) -> None:
+    """Show what becomes of one expense."""
     console.rule(f"[bold]{expense.by} asks for {expense.amount}", align="left")
-    run = await expenses.start(expense)
-    # The events count from the start of the run: they are not lost when nothing waits for them yet.
-    if answer == "approve":
-        await app.push("expense.decided", Decision(approved=True, by="the manager"))
-    elif answer == "withdraw":
-        await app.push("expense.withdrawn", metadata={"by": expense.by})
     try:
         result = await run.result()
     except TaskFailed as problem:

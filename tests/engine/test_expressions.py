@@ -109,6 +109,11 @@ def _parent(expression: str) -> ParentCondition:
             {"conditions": Conditions(events=(_condition("input.a"), _condition(BAD)))},
         ),
         (
+            "tasks[0].conditions.user_event_conditions[0].event_scope",
+            {},
+            {"conditions": Conditions(events=(dataclasses.replace(_condition(""), scope="${" + BAD + "}"),))},
+        ),
+        (
             "on_failure_task.concurrency[0].expression",
             {"on_failure": dataclasses.replace(TASK, concurrency=(Concurrency(BAD),))},
             {},

@@ -71,7 +71,7 @@ class History:
             if not self.progress.finished:
                 return
             steps = self.progress.replayable()
-            self._expect_replayed(steps, None)
+            self._expect_replayed(steps)
             self._reset(steps)
             self._exhaust()
 
@@ -155,9 +155,9 @@ class History:
         self.finished = None
         self._apply(self.progress.reset(steps, self._verdict))
 
-    def _expect_replayed(self, steps: set[int], task: str | None) -> None:
+    def _expect_replayed(self, steps: set[int], *tasks: str) -> None:
         states = {name: self.states[step] for step, name in enumerate(self.plan.names)}
-        assert {self.plan.names[step] for step in steps} == replayed(self.workflow, states, task)
+        assert {self.plan.names[step] for step in steps} == replayed(self.workflow, states, *tasks)
 
     def _restart(self) -> None:
         """Forget the run and restore it from what the moves said: nothing may have been lost."""

@@ -9,6 +9,8 @@ from treadle.model.dag import Move, Progress, StepState, Verdict, Wait, _Hopes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from treadle.model.states import RunStatus
+
 
 class CancelBeforeSkip(Progress):
     """The precedence of the newer operator of others: cancel_if is looked at first."""
@@ -77,10 +79,10 @@ class LeavesHandler(Progress):
 class HandlerOnCancel(Progress):
     """The failure handler is called for a cancelled step as well."""
 
-    def _end(self, step: int, status: StepState) -> None:
+    def _end(self, step: int, status: RunStatus | StepState) -> None:
         super()._end(step, status)
         handler = self.plan.on_failure
-        if status is StepState.CANCELLED and handler is not None and self.states[handler] == StepState.BLOCKED:
+        if status == StepState.CANCELLED and handler is not None and self.states[handler] == StepState.BLOCKED:
             self.states[handler] = StepState.LIVE
 
 

@@ -88,12 +88,11 @@ def outcome(
     return Outcome(states, status, awaited)
 
 
-def replayed(workflow: WorkflowDefinition, states: Mapping[str, StepState], task: str | None = None) -> set[str]:
-    """What a replay starts over: of one task, or of the whole run, which has ended."""
+def replayed(workflow: WorkflowDefinition, states: Mapping[str, StepState], *tasks: str) -> set[str]:
+    """What a replay starts over: of these tasks, or of the whole run, which has ended."""
     parents = {each.readable_id: parents_of(each) for each in workflow.tasks}
     bad = {name for name in parents if states[name] not in GONE_WELL}
-    roots = (bad or set(parents)) if task is None else {task}
-    chosen = set(roots)
+    chosen = set(tasks) or bad or set(parents)
     for name in TopologicalSorter(parents).static_order():
         if parents[name] & chosen:
             chosen.add(name)

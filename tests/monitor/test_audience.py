@@ -10,11 +10,10 @@ from tests.engine.flows import flow, step
 from tests.engine.harness import OTHER_TENANT, TENANT, Engine, completed, failed
 from tests.support.eventually import eventually
 from treadle.engine.catalog import TaskKind
-from treadle.engine.ports import Ended, Happening
+from treadle.engine.ports import Ended, Happening, StepEnd
 from treadle.model.ids import new_id
 from treadle.model.states import EventKind, RunStatus
 from treadle.monitor.audience import RunAudience
-from treadle.monitor.steps import Step
 
 
 class Hearer:
@@ -23,11 +22,11 @@ class Hearer:
     def __init__(self, *, wants_steps: bool = True) -> None:
         self.wants_steps = wants_steps
         self.heard: list[Ended] = []
-        self.steps: dict[str, Sequence[Step]] = {}
+        self.steps: dict[str, Sequence[StepEnd]] = {}
         self.missing: list[str] = []
         self.happenings: list[Happening] = []
 
-    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
+    def ended(self, ended: Ended, steps: Sequence[StepEnd] = ()) -> None:
         self.heard.append(ended)
         self.steps[ended.task_id] = steps
 
@@ -211,7 +210,7 @@ async def test_the_end_of_a_workflow_run_is_told_with_its_tasks(engine: Engine, 
     assert bare.ids == [run_id]
     await heard(whole, run_id)
     assert whole.heard[0].status is RunStatus.COMPLETED
-    assert [(name, row.id, row.output) for name, row in whole.steps[run_id]] == [
+    assert [(end.name, end.task_id, end.output) for end in whole.steps[run_id]] == [
         ("a", made.id(run_id, "a"), b'{"n":1}'),
         ("b", made.id(run_id, "b"), b'{"n":2}'),
     ]
@@ -230,7 +229,7 @@ async def test_workflow_runs_that_ended_before_are_looked_up_with_their_tasks(
     audience.wait_for(TENANT, runs, hearer)
     await heard(hearer, *runs)
     for run_id in runs:
-        assert [(name, row.status) for name, row in hearer.steps[run_id]] == [
+        assert [(end.name, end.status) for end in hearer.steps[run_id]] == [
             ("a", RunStatus.FAILED),
             ("b", RunStatus.CANCELLED),
             ("mend", RunStatus.COMPLETED),

@@ -335,6 +335,7 @@ async def test_a_database_out_of_reach_is_said_at_the_start(postgres_url: str) -
         await engine.loop.open()
 
 
+@pytest.mark.breaks_rows
 async def test_memory_that_disagrees_with_the_tables_is_loaded_anew(engine: Engine) -> None:
     kind = await engine.workflow()
     first, second = await engine.start(kind, 2)

@@ -64,8 +64,9 @@ def test_next_sleep(filled: Filled) -> None:
 
 @GENERIC
 def test_waiting_for_events(filled: Filled, plan: str) -> None:
-    keys = [f"key-{n}" for n in range(20)]
+    keys = [(TENANT, f"key-{n}") for n in range(20)]
+    scoped = [(TENANT, f"key-{n}", "scope") for n in range(20)]
     check(
-        filled.scans(lambda conn: conditions.waiting_for(conn, tenant_ids=[TENANT] * 20, keys=keys), plan=plan),
+        filled.scans(lambda conn: conditions.waiting_for(conn, keys=keys, scoped=scoped), plan=plan),
         reads_at_most=20 * 12 * 4,
     )

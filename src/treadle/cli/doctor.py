@@ -42,16 +42,16 @@ def doctor(
 
 
 async def _examine(url: str) -> list[dict[str, object]]:
-    from asyncpg import UndefinedTableError
-
     from treadle.engine.doctor import examine_runs
-    from treadle.storage.database import Database
+    from treadle.storage.database import Database, is_missing_table
 
     database = Database(url, size=2)
     await database.open()
     try:
         return [finding._asdict() for finding in await examine_runs(database)]
-    except UndefinedTableError:
+    except Exception as error:
+        if not is_missing_table(error):
+            raise
         raise CommandError(Exit.REFUSED, "the database lacks tables of this version", "treadle migrate") from None
     finally:
         await database.close()

@@ -81,13 +81,14 @@ class SessionLink:
         unheard = self._unheard
         for attempt in attempts:
             message = delivery(attempt)
+            size = _size_of(message)
             if attempt.run_id is not None:
-                refusal = too_large(attempt, message.ByteSize(), self._max_bytes, self.worker_id)
+                refusal = too_large(attempt, size, self._max_bytes, self.worker_id)
                 if refusal is not None:
                     self._refuse(refusal)
                     continue
             unheard[attempt.task_id] = (now, attempt.attempt, message)
-            self._add(message)
+            self._add(message, size)
         self._filled.set()
 
     def heard(self, entries: Iterable[_Word]) -> None:
@@ -114,14 +115,12 @@ class SessionLink:
         for task_id in due:
             _, number, message = self._unheard.pop(task_id)
             self._unheard[task_id] = (now, number, message)
-            self._add(message)
+            self._add(message, _size_of(message))
         if due:
             self._filled.set()
         return len(due)
 
-    def _add(self, message: worker_pb2.Delivery) -> None:
-        # Counted in full only where outputs of parents may come along.
-        size = message.ByteSize() if message.run_id else len(message.input) + len(message.metadata) + 256
+    def _add(self, message: worker_pb2.Delivery, size: int) -> None:
         if self._later or (self._bytes and self._bytes + size > self._max_bytes - _FRAME_SLACK):
             self._later.append(message)
             return
@@ -183,7 +182,7 @@ class SessionLink:
             self._bytes = 0
             later, self._later = self._later, []
             for message in later:
-                self._add(message)
+                self._add(message, _size_of(message))
             if self._bytes:
                 self._filled.set()
             self._writing = True
@@ -215,6 +214,11 @@ def delivery(attempt: Attempt) -> worker_pb2.Delivery:
     if attempt.run_id is not None:
         _add_run(attempt, message)
     return message
+
+
+def _size_of(message: worker_pb2.Delivery) -> int:
+    """About how many bytes a delivery takes; counted in full only where outputs of parents may come along."""
+    return message.ByteSize() if message.run_id else len(message.input) + len(message.metadata) + 256
 
 
 def _add_run(attempt: Attempt, message: worker_pb2.Delivery) -> None:

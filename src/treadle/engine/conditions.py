@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.engine import cel, look_back
 from treadle.engine.moves import Fact
+from treadle.engine.scopes import scope_of
 from treadle.model.definition import EventCondition
 from treadle.model.states import EventKind
 from treadle.runtime.clock import moment
@@ -55,26 +56,25 @@ class Pushed:
         if not self._by_key:
             return []
         conn = await connect()
-        waiting = await rows.waiting_for(
-            conn,
-            tenant_ids=[tenant_id for tenant_id, _ in self._by_key],
-            keys=[key for _, key in self._by_key],
+        scoped = dict.fromkeys(
+            (event.tenant_id, event.key, event.scope) for event in self._batch.pushed if event.scope is not None
         )
+        waiting = await rows.waiting_for(conn, keys=self._by_key, scoped=scoped)
         await catalog.load_versions(conn, {wait.version for wait in waiting})
         facts = []
         for wait in waiting:
             plan = catalog.kind(wait.version, wait.step).plan
             condition = plan.timed(wait.step)[wait.place] if plan is not None else None
             if isinstance(condition, EventCondition):
-                data = self.first_match(condition, wait.tenant_id, wait.task_id)
+                data = self.first_match(condition, wait.scope, wait.tenant_id, wait.task_id)
                 if data is not None:
                     facts.append(Fact(wait.tenant_id, wait.run_id, wait.step, wait.place, data))
         return facts
 
-    def first_match(self, condition: EventCondition, tenant_id: int, task_id: str) -> str | None:
+    def first_match(self, condition: EventCondition, scope: str | None, tenant_id: int, task_id: str) -> str | None:
         """The payload of the first event that meets a condition."""
         for event, known in self._by_key.get((tenant_id, condition.event_key), ()):
-            if condition.scope is not None and condition.scope != event.scope:
+            if scope is not None and scope != event.scope:
                 continue
             if holds(condition, known, self._batch, tenant_id, task_id):
                 return event.payload.decode()
@@ -84,7 +84,7 @@ class Pushed:
         """What they are to tasks that have begun to wait in this very commit, and what earlier events are to those that
         look back: nothing may fall in between."""
         wishes = [
-            Wish(run, wait.step, place, condition)
+            Wish(run, wait.step, place, condition, scope_of(run, wait.step, condition))
             for run, wait in fresh
             for place in wait.places
             if isinstance(condition := run.plan.timed(wait.step)[place], EventCondition)
@@ -96,7 +96,8 @@ class Pushed:
         met = {(fact.run_id, fact.step, fact.place) for fact in facts}
         for wish in wishes:
             if self._by_key and (wish.run.id, wish.step, wish.place) not in met:
-                data = self.first_match(wish.condition, wish.run.kind.tenant_id, wish.run.task_id(wish.step))
+                run = wish.run
+                data = self.first_match(wish.condition, wish.scope, run.kind.tenant_id, run.task_id(wish.step))
                 if data is not None:
                     facts.append(wish.fact(data))
         return facts
@@ -109,6 +110,7 @@ class Wish(NamedTuple):
     step: int
     place: int
     condition: EventCondition
+    scope: str | None
 
     @property
     def since(self) -> float:
@@ -127,7 +129,7 @@ async def meet_earlier(wishes: Sequence[Wish], batch: Batch, conn: Conn) -> list
         look_back.Look(
             wish.run.kind.tenant_id,
             wish.condition.event_key,
-            wish.condition.scope,
+            wish.scope,
             moment(wish.since),
             wish.condition.expression,
         )

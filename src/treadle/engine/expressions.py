@@ -12,7 +12,7 @@ from treadle.model.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from treadle.model.definition import Concurrency, TaskDefinition, WorkflowDefinition
+    from treadle.model.definition import Concurrency, Conditions, TaskDefinition, WorkflowDefinition
 
 RUN_NAMES = frozenset({"input", "additional_metadata", "workflow_run_id"})
 TASK_NAMES = RUN_NAMES | {"parents"}
@@ -91,11 +91,18 @@ def _of_task(task: TaskDefinition, field: str) -> Iterator[tuple[str, str, froze
     if task.batch is not None and task.batch.group_key is not None:
         yield f"{field}.batch.batch_group_key", task.batch.group_key, TASK_NAMES
     if task.conditions is not None:
-        for index, parent in enumerate(task.conditions.parents):
-            if parent.expression:
-                name = f"{field}.conditions.parent_override_conditions[{index}].base.expression"
-                yield name, parent.expression, PARENT_NAMES
-        for index, event in enumerate(task.conditions.events):
-            if event.expression:
-                name = f"{field}.conditions.user_event_conditions[{index}].base.expression"
-                yield name, event.expression, EVENT_NAMES
+        yield from _of_conditions(task.conditions, f"{field}.conditions")
+
+
+def _of_conditions(conditions: Conditions, field: str) -> Iterator[tuple[str, str, frozenset[str]]]:
+    for index, parent in enumerate(conditions.parents):
+        if parent.expression:
+            name = f"{field}.parent_override_conditions[{index}].base.expression"
+            yield name, parent.expression, PARENT_NAMES
+    for index, event in enumerate(conditions.events):
+        if event.scope_expression is not None:
+            name = f"{field}.user_event_conditions[{index}].event_scope"
+            yield name, event.scope_expression, RUN_NAMES
+        if event.expression:
+            name = f"{field}.user_event_conditions[{index}].base.expression"
+            yield name, event.expression, EVENT_NAMES

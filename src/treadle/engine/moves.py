@@ -10,6 +10,7 @@ from treadle.engine.changes import Changes
 from treadle.engine.fail import make_ready
 from treadle.engine.finish import note_end
 from treadle.engine.ports import Ended
+from treadle.engine.scopes import scope_of
 from treadle.model.dag import Closed, Finished, Ready, StepState, Wait
 from treadle.model.definition import SleepCondition
 from treadle.model.states import SKIPPED_OUTPUT, EventKind, RunStatus
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
     from treadle.engine.batch import Batch
-    from treadle.engine.catalog import Catalog
+    from treadle.engine.catalog import Catalog, TaskKind
     from treadle.engine.workflow import WorkflowRun
-    from treadle.model.dag import Move
+    from treadle.model.dag import Move, Verdict
     from treadle.model.definition import ParentCondition
 
 
@@ -65,6 +66,8 @@ class Moves:
         step = ended.kind.step
         if ended.status is RunStatus.COMPLETED:
             run.keep_output(step, ended.output)
+        if ended.attempt != 1:
+            run.attempts[step] = ended.attempt
         self.apply(run, run.progress.ended(step, ended.status, self._verdict(run)))
 
     def cancel(self, run: WorkflowRun, stopped: Container[int]) -> None:
@@ -81,6 +84,7 @@ class Moves:
 
     def reset(self, run: WorkflowRun, steps: Iterable[int]) -> None:
         """Tasks are as if they had never been, but for the numbers of their attempts, and are decided anew."""
+        run.seen = False
         self.apply(run, run.progress.reset(steps, self._verdict(run)))
 
     def meet(self, run: WorkflowRun, step: int, facts: Iterable[Fact]) -> None:
@@ -114,16 +118,16 @@ class Moves:
                     if step not in stopped:
                         self._close(run, move)
                 case Finished(status):
-                    ended = Ended(run.kind, run.id, 1, status, 0, None, None, None, None, None)
+                    ended = Ended(run.kind, run.id, 1, status, 0, None, None, None, None, None, None, run.ends)
                     note_end(ended, self._batch)
 
     def _ready(self, run: WorkflowRun, step: int) -> None:
         triggers = run.triggers(step)
-        attempt = self._come_to_be(run, step, triggers)
-        root = run.root
+        root, kind, task_id = run.root, self._catalog.kind(run.kind.version, step), run.task_id(step)
+        attempt = self._come_to_be(run, kind, task_id, triggers)
         task = Attempt(
-            kind=self._catalog.kind(run.kind.version, step),
-            task_id=run.task_id(step),
+            kind=kind,
+            task_id=task_id,
             attempt=attempt,
             priority=root.priority,
             input=root.input,
@@ -148,9 +152,8 @@ class Moves:
                 due = moment(self._batch.now + condition.duration_ms / 1000)
                 rows[place] = ConditionRow(tenant_id, task_id, run.id, step, place, due, None, None)
             else:
-                rows[place] = ConditionRow(
-                    tenant_id, task_id, run.id, step, place, None, condition.event_key, condition.scope
-                )
+                scope = scope_of(run, step, condition, self._batch)
+                rows[place] = ConditionRow(tenant_id, task_id, run.id, step, place, None, condition.event_key, scope)
         self.changes.registered[tenant_id, task_id] = rows
         self._batch.note(EventKind.WAITING, tenant_id, task_id, run.later.get(step, 1))
         self.changes.fresh.append((run, wait))
@@ -158,10 +161,11 @@ class Moves:
     def _close(self, run: WorkflowRun, closed: Closed) -> None:
         step = closed.step
         skipped = closed.status == StepState.SKIPPED
-        attempt = self._come_to_be(run, step, None)
+        kind, task_id = self._catalog.kind(run.kind.version, step), run.task_id(step)
+        attempt = self._come_to_be(run, kind, task_id, None)
         ended = Ended(
-            self._catalog.kind(run.kind.version, step),
-            run.task_id(step),
+            kind,
+            task_id,
             attempt,
             RunStatus(closed.status),
             0,
@@ -174,12 +178,11 @@ class Moves:
         )
         note_end(ended, self._batch, closed.reason or None)
 
-    def _come_to_be(self, run: WorkflowRun, step: int, triggers: str | None) -> int:
+    def _come_to_be(self, run: WorkflowRun, kind: TaskKind, task_id: str, triggers: str | None) -> int:
         """A task gets its row, or its row gets new triggers; returns the number of its attempt."""
+        root, step = run.root, kind.step
         self.changes.wait_no_more(run, step)
         attempt = self.changes.come_now(run, step)
-        root, kind = run.root, self._catalog.kind(run.kind.version, step)
-        task_id = run.task_id(step)
         if attempt is not None:
             self.changes.triggers[kind.tenant_id, task_id] = triggers
             return attempt
@@ -206,8 +209,13 @@ class Moves:
 
     # -- expressions ---------------------------------------------------------------------------------------------
 
-    def _verdict(self, run: WorkflowRun) -> _Judge:
-        return _Judge(run, self._batch)
+    def _verdict(self, run: WorkflowRun) -> Verdict:
+        return _Judge(run, self._batch) if run.judged.parents else _unasked
+
+
+def _unasked(step: int, condition: ParentCondition) -> bool:
+    """The judge of workflows without parent conditions."""
+    raise AssertionError(f"step {step} has a condition: {condition}")
 
 
 class _Judge:

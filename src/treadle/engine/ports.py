@@ -6,7 +6,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Callable, Container, Sequence
+    from datetime import datetime
 
     from treadle.engine.attempt import Attempt
     from treadle.engine.catalog import TaskKind
@@ -37,6 +38,18 @@ class WorkerPort(Protocol):
         ...
 
 
+class StepEnd(NamedTuple):
+    """How one task of a workflow run has ended."""
+
+    name: str
+    task_id: str
+    status: RunStatus
+    attempt: int
+    output: bytes | None
+    error: str | None
+    finished_at: datetime | None = None
+
+
 class Ended(NamedTuple):
     """A run that has reached its end. Times in epoch seconds; the attempt may never have been assigned."""
 
@@ -52,6 +65,8 @@ class Ended(NamedTuple):
     output: bytes | None
     # The workflow run that it is a task of.
     run_id: str | None = None
+    # Of a workflow run: how its tasks have ended, where memory knows it of each. To be asked only when this is told.
+    steps: Callable[[], Sequence[StepEnd] | None] | None = None
 
 
 class Happening(NamedTuple):

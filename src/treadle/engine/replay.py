@@ -73,7 +73,7 @@ def _choose(
 ) -> tuple[list[tuple[WorkflowRun, set[int]]], list[str]]:
     """Which steps of which runs are reset, and which of the members ask for it."""
     found = []
-    whole: set[str] = set()
+    whole: dict[str, None] = {}
     tasks: dict[str, list[int]] = {}
     for member in members:
         run = runs.get(member.run_id or member.id)
@@ -81,13 +81,14 @@ def _choose(
             continue
         if member.run_id is None:
             if run.progress.finished:
-                whole.add(run.id)
+                whole[run.id] = None
                 found.append(member.id)
         elif run.state(member.step) >= StepState.COMPLETED:
             tasks.setdefault(run.id, []).append(member.step)
             found.append(member.id)
     chosen = []
-    for run_id in whole | tasks.keys():
+    # In the order in which they were asked for, so that the same requests lead to the same history.
+    for run_id in {**whole, **tasks}:
         run = runs[run_id]
         steps = run.progress.replayable() if run_id in whole else set()
         if run_id in tasks:

@@ -73,7 +73,7 @@ async def _claim(children: list[Attempt], conn: Conn) -> dict[str, str]:
     claimed = await rows.claim_children(
         conn, tenant_ids=tenant_ids, parent_ids=parent_ids, keys=keys, child_ids=[task.task_id for task, _ in keyed]
     )
-    if len(claimed) == len(keyed):
+    if claimed == len(keyed):
         return {}
     standing = {
         (row.tenant_id, row.parent_id, row.key): row.child_id

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.engine.attempt import Attempt, attempt_from_columns
 from treadle.engine.catalog import RUN_STEP, plan_of
+from treadle.engine.ports import StepEnd
 from treadle.model.dag import Progress, StepState
 from treadle.model.definition import ConditionAction
-from treadle.model.ids import step_id
-from treadle.model.states import SKIPPED_OUTPUT
+from treadle.model.ids import step_ids
+from treadle.model.states import SKIPPED_OUTPUT, RunStatus
 from treadle.storage import assign as task_rows
 from treadle.storage import conditions as condition_rows
 from treadle.storage import workflow as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from treadle.engine.catalog import Catalog, TaskKind
     from treadle.model.plan import Plan
@@ -38,10 +39,16 @@ NO_OUTPUT = b"{}"
 
 
 class Judged(NamedTuple):
-    """What the parent conditions of a workflow look at: the steps by name, and those whose outputs must be at hand."""
+    """What the expressions of a workflow look at.
+
+    The steps by name, those whose outputs must be at hand, and whether the run's input must be. Without `parents` it has
+    no parent conditions, and nothing is asked.
+    """
 
     steps: Mapping[str, int]
     outputs: frozenset[int]
+    input: bool
+    parents: bool
 
 
 class WorkflowRun:
@@ -49,19 +56,38 @@ class WorkflowRun:
 
     Args:
         root: the run as it was triggered; of a kind with a plan.
-        judged: what its parent conditions look at.
-        progress: how far it is; by default it has not begun.
+        judged: what its conditions look at.
     """
 
-    __slots__ = ("counted", "id", "judged", "kind", "later", "met", "outputs", "plan", "progress", "root", "weight")
+    __slots__ = (
+        "attempts",
+        "counted",
+        "id",
+        "judged",
+        "kind",
+        "later",
+        "met",
+        "outputs",
+        "plan",
+        "progress",
+        "root",
+        "seen",
+        "task_id",
+        "weight",
+    )
 
-    def __init__(self, root: Attempt, judged: Judged, progress: Progress | None = None) -> None:
+    def __init__(self, root: Attempt, judged: Judged) -> None:
         self.root = root
         self.id = root.task_id
         self.kind: TaskKind = root.kind
         self.plan: Plan = plan_of(root.kind)
+        # The id of one of its tasks.
+        self.task_id: Callable[[int], str] = step_ids(self.id)
         self.judged = judged
-        self.progress = Progress(self.plan) if progress is None else progress
+        self.progress = Progress(self.plan)
+        # Whether memory has seen it from its beginning; and of steps that did not end in their first attempts, in which.
+        self.seen = True
+        self.attempts: dict[int, int] = {}
         # Outputs of completed steps, as far as they are kept.
         self.outputs: dict[int, bytes] = {}
         # Steps that have come to be before, were replayed, and are to come to be again: their next attempts.
@@ -71,10 +97,6 @@ class WorkflowRun:
         self.weight = _RUN_WEIGHT + _STEP_WEIGHT * len(self.plan) + len(root.input or b"")
         self.counted = 0
 
-    def task_id(self, step: int) -> str:
-        """The id of one of its tasks."""
-        return step_id(self.id, step)
-
     def state(self, step: int) -> int:
         """A `StepState`."""
         return self.progress.states[step]
@@ -83,6 +105,7 @@ class WorkflowRun:
         """A step has completed."""
         if output is None:
             output = NO_OUTPUT
+            self.seen = False
         if len(output) <= PAYLOAD_KEPT or step in self.judged.outputs:
             self.outputs[step] = output
             self.weight += len(output)
@@ -90,6 +113,29 @@ class WorkflowRun:
     def forget_output(self, step: int) -> None:
         """A step is to run again."""
         self.weight -= len(self.outputs.pop(step, b""))
+
+    def ends(self) -> list[StepEnd] | None:
+        """How each of its tasks has ended, if it completed and memory knows; otherwise the tables do."""
+        if not self.seen or self.progress.status() is not RunStatus.COMPLETED:
+            return None
+        found = []
+        for step, state in enumerate(self.progress.states):
+            if state < StepState.COMPLETED:
+                continue  # a failure handler that nothing has called for
+            output = self.output(step)
+            if output is None:
+                return None
+            found.append(
+                StepEnd(
+                    self.plan.names[step],
+                    self.task_id(step),
+                    RunStatus(state),
+                    self.attempts.get(step, 1),
+                    output,
+                    None,
+                )
+            )
+        return found
 
     def output(self, step: int) -> bytes | None:
         """The output of a step that was completed or skipped; None when it is not kept here."""
@@ -158,8 +204,8 @@ class Workflows:
         return found
 
     async def load_judged_inputs(self, runs: Iterable[WorkflowRun], connect: Connect) -> None:
-        """Make sure that inputs are at hand where the expressions of parent conditions may ask for them."""
-        roots = [run.root for run in runs if run.judged.outputs and run.root.input is None]
+        """Make sure that inputs are at hand where expressions of conditions may ask for them."""
+        roots = [run.root for run in runs if run.judged.input and run.root.input is None]
         if roots:
             inputs = await task_rows.load_inputs(
                 await connect(),
@@ -189,14 +235,11 @@ class Workflows:
         if found is None:
             plan = plan_of(kind)
             steps = {name: step for step, name in enumerate(plan.names)}
-            outputs = frozenset(
-                steps[condition.parent]
-                for task in plan.tasks
-                if task.conditions is not None
-                for condition in task.conditions.parents
-                if condition.expression
-            )
-            found = self._judged[kind.version] = Judged(steps, outputs)
+            conditions = [task.conditions for task in plan.tasks if task.conditions is not None]
+            parents = [condition for each in conditions for condition in each.parents]
+            outputs = frozenset(steps[condition.parent] for condition in parents if condition.expression)
+            scoped = any(event.scope_expression is not None for each in conditions for event in each.events)
+            found = self._judged[kind.version] = Judged(steps, outputs, bool(outputs) or scoped, bool(parents))
         return found
 
     async def _read(
@@ -226,7 +269,9 @@ class Workflows:
     def _unread(self, row: rows.RunColumns, catalog: Catalog) -> WorkflowRun:
         kind = catalog.kind(row.task.version, RUN_STEP)
         root = attempt_from_columns(kind, task_id=row.id, attempt=1, columns=row.task)
-        return WorkflowRun(root, self._judgement(kind))
+        run = WorkflowRun(root, self._judgement(kind))
+        run.seen = False
+        return run
 
     @staticmethod
     async def _read_steps(

@@ -57,6 +57,30 @@ class Wanted(NamedTuple):
     parent_field: str = "parent_task_run_external_id"
 
 
+class _Parent:
+    """The task under which a run is started, and what that adds to its metadata: the same for all of one request.
+
+    Args:
+        id: the task; None when the text is no id that this system can have made.
+    """
+
+    def __init__(self, id: str | None) -> None:  # noqa: A002 - the column's name
+        self.id = id
+        # The run that it is part of; None when it is not this tenant's.
+        self.run_id: str | None = None
+        self._metadata: dict[str, str] = {}
+
+    def named_in(self, metadata: str) -> str:
+        """A child's metadata with the keys that name its parent."""
+        found = self._metadata.get(metadata)
+        if found is None:
+            values = json.loads(metadata) if metadata else {}
+            values["hatchet__parent_workflow_run_id"] = self.run_id
+            values["hatchet__parent_step_run_id"] = self.id
+            found = self._metadata[metadata] = json.dumps(values)
+        return found
+
+
 class Triggers:
     """Serves triggers of both contracts.
 
@@ -172,7 +196,7 @@ class Triggers:
                 )
             except NotFound as problem:
                 kinds[name] = problem
-        parents = await self._parent_runs({run.parent_id for run in wanted if run.parent_id}, caller)
+        parents = await self._parents({run.parent_id for run in wanted if run.parent_id}, caller)
         checked: list[Attempt | TreadleError] = []
         for place, (run, prefix) in enumerate(zip(wanted, prefixes, strict=True)):
             if place % CHECKED_AT_ONCE == CHECKED_AT_ONCE - 1:
@@ -184,20 +208,22 @@ class Triggers:
                 checked.append(problem)
         return checked
 
-    async def _parent_runs(self, texts: set[str], caller: Caller) -> dict[str, str]:
-        """The runs that parents are part of, by the parents' ids; what is not this tenant's is left out."""
-        found: dict[str, str] = {}
+    async def _parents(self, texts: set[str], caller: Caller) -> dict[str, _Parent]:
+        """The parents that are named, by the texts that name them."""
+        parents = {text: _Parent(self._task_id(text)) for text in texts}
         unknown = []
-        for parent_id in filter(None, map(self._task_id, texts)):
-            run_id = self._run_of(caller.tenant_id, parent_id)
-            if run_id is None:
-                unknown.append(parent_id)
-            else:
-                found[parent_id] = run_id
+        for parent in parents.values():
+            if parent.id is not None:
+                parent.run_id = self._run_of(caller.tenant_id, parent.id)
+                if parent.run_id is None:
+                    unknown.append(parent)
         if unknown:
+            ids = [parent.id or "" for parent in unknown]
             async with self._database.connection() as conn:
-                found |= await parent_runs(conn, tenant_ids=[caller.tenant_id] * len(unknown), ids=unknown)
-        return found
+                runs = await parent_runs(conn, tenant_ids=[caller.tenant_id] * len(ids), ids=ids)
+            for parent, parent_id in zip(unknown, ids, strict=True):
+                parent.run_id = runs.get(parent_id)
+        return parents
 
     def _task_id(self, text: str) -> str | None:
         """The id of a task that this system can have made: version 7 ids carry their time."""
@@ -206,7 +232,7 @@ class Triggers:
         return found if made else None
 
     def _attempt(
-        self, kind: TaskKind | TreadleError, wanted: Wanted, prefix: str, parents: Mapping[str, str]
+        self, kind: TaskKind | TreadleError, wanted: Wanted, prefix: str, parents: Mapping[str, _Parent]
     ) -> Attempt:
         if isinstance(kind, TreadleError):
             raise NotFound(prefix + wanted.name_field, kind.message)
@@ -231,14 +257,15 @@ class Triggers:
             raise InvalidInput(f"{prefix}priority", f"must be 1, 2 or 3, not {wanted.priority}")
         parent_id = None
         if wanted.parent_id:
-            parent_id = self._task_id(wanted.parent_id)
+            parent = parents[wanted.parent_id]
+            parent_id = parent.id
             if parent_id is None:
                 raise InvalidInput(prefix + wanted.parent_field, f"{wanted.parent_id[:64]!r} is no task's id")
             if len(wanted.child_key) > MAX_KEY or "\0" in wanted.child_key:
                 raise InvalidInput(f"{prefix}child_key", f"must be at most {MAX_KEY} characters, without NUL")
-            if parent_id not in parents:
+            if parent.run_id is None:
                 raise InvalidInput(prefix + wanted.parent_field, f"no task {parent_id}")
-            metadata = _with_parent(metadata, parent_id, parents[parent_id])
+            metadata = parent.named_in(metadata)
         return Attempt(
             kind=kind,
             task_id=new_id(),
@@ -289,14 +316,6 @@ def _from_treadle(run: runs_pb2.NewRun) -> Wanted:
         "metadata",
         "parent_task_id",
     )
-
-
-def _with_parent(metadata: str, parent_id: str, run_id: str) -> str:
-    """A child's metadata with the keys that name its parent."""
-    values = json.loads(metadata) if metadata else {}
-    values["hatchet__parent_workflow_run_id"] = run_id
-    values["hatchet__parent_step_run_id"] = parent_id
-    return json.dumps(values)
 
 
 def _check_count(count: int, field: str) -> None:

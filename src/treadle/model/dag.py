@@ -116,7 +116,7 @@ class Progress:
         self.states = bytearray(len(plan))
         self.finished = False
         # For each step the number of its parents that have not ended.
-        self._running_parents = [len(parents) for parents in plan.parents]
+        self._running_parents = [*plan.parent_counts]
         # Counted without the failure handler, which has no part in how the run ends.
         self._ended_as = [0] * len(StepState)
         self._unended = len(plan) - (plan.on_failure is not None)
@@ -139,7 +139,10 @@ class Progress:
 
     def begin(self, verdict: Verdict) -> list[Move]:
         """Decide what needs no parents. Does nothing to a run that has begun."""
-        return [] if self.finished else self._decide_blocked(range(len(self.states)), verdict)
+        if self.finished:
+            return []
+        # Of a run in which something has happened more can be decided only if that was left undone.
+        return self._decide_blocked(range(len(self.states)) if any(self.states) else self.plan.roots, verdict)
 
     def ended(self, step: int, status: RunStatus | StepState, verdict: Verdict) -> list[Move]:
         """A step came to its end. For one that has ended already, or a failure handler never called, that is nothing.
@@ -148,7 +151,7 @@ class Progress:
         """
         if self.states[step] >= _COMPLETED or (step == self.plan.on_failure and self.states[step] == _BLOCKED):
             return []
-        self._end(step, StepState(status))
+        self._end(step, status)
         moves: list[Move] = []
         if step != self.plan.on_failure:
             self._spread([step], verdict, moves)
@@ -275,7 +278,9 @@ class Progress:
         demands = self.plan.demands[step]
         parents = self.plan.parents[step]
         if (
-            parents
+            # Looked at first, as it is seldom so.
+            self._ended_as[_SKIPPED]
+            and parents
             and (demands is None or not demands.judges_skips)
             and all(self.states[parent] == _SKIPPED for parent in parents)
         ):
@@ -321,7 +326,7 @@ class Progress:
         ended.append(step)
         moves.append(Closed(step, status, reason))
 
-    def _end(self, step: int, status: StepState) -> None:
+    def _end(self, step: int, status: RunStatus | StepState) -> None:
         """Note the end of a step; its children are not told of it yet."""
         self._forget(step)
         self.states[step] = status

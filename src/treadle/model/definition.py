@@ -137,7 +137,11 @@ class SleepCondition:
 
 @dataclass(frozen=True, slots=True)
 class EventCondition:
-    """Met by an event of that key for which the expression holds."""
+    """Met by an event of that key for which the expression holds.
+
+    The scope is a text, or `${expression}`: then it is worked out for each run when the task begins to wait, so that
+    an event can be meant for one run of many.
+    """
 
     event_key: str
     data_key: str
@@ -146,6 +150,12 @@ class EventCondition:
     expression: str = ""
     scope: str | None = None
     consider_since_us: int | None = None
+
+    @property
+    def scope_expression(self) -> str | None:
+        """What gives the scope for each run, when the scope is written as `${expression}`; else None."""
+        scope = self.scope
+        return scope[2:-1] if scope is not None and scope.startswith("${") and scope.endswith("}") else None
 
 
 @dataclass(frozen=True, slots=True)

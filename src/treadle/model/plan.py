@@ -54,10 +54,22 @@ class Plan:
         on_failure: The step of the failure handler. It has no parents and no conditions.
         parents: For each step those it waits for, including parents named by conditions only.
         children: The opposite of ``parents``.
+        roots: The steps that wait for none; not the failure handler.
+        parent_counts: For each step how many it waits for.
         demands: For each step its conditions; None where it has none.
     """
 
-    __slots__ = ("_timed", "children", "demands", "names", "on_failure", "parents", "tasks")
+    __slots__ = (
+        "_timed",
+        "children",
+        "demands",
+        "names",
+        "on_failure",
+        "parent_counts",
+        "parents",
+        "roots",
+        "tasks",
+    )
 
     def __init__(self, workflow: WorkflowDefinition) -> None:
         regular = workflow.tasks
@@ -75,6 +87,8 @@ class Plan:
             for parent in parents:
                 children[parent].append(step)
         self.children: tuple[tuple[int, ...], ...] = tuple(map(tuple, children))
+        self.parent_counts: tuple[int, ...] = tuple(map(len, self.parents))
+        self.roots: tuple[int, ...] = tuple(step for step in range(len(regular)) if not self.parents[step])
         conditions = [task.conditions or _NO_CONDITIONS for task in regular]
         if handler is not None:
             conditions.append(_NO_CONDITIONS)

@@ -9,15 +9,14 @@ import structlog
 
 from treadle.engine.catalog import RUN_STEP
 from treadle.engine.ports import Ended
-from treadle.monitor.steps import steps_of
+from treadle.monitor.steps import ends_of, steps_of
 from treadle.storage.read import ended_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
 
     from treadle.engine.catalog import Catalog
-    from treadle.engine.ports import Happening
-    from treadle.monitor.steps import Step
+    from treadle.engine.ports import Happening, StepEnd
     from treadle.storage.database import Database
     from treadle.storage.read import EndedRow
 
@@ -36,7 +35,7 @@ class Waiter(Protocol):
         """Whether the end of a workflow run is of use to it only with the results of its tasks, which must be read."""
         ...
 
-    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
+    def ended(self, ended: Ended, steps: Sequence[StepEnd] = ()) -> None:
         """A run has ended; a workflow run, with these tasks."""
         ...
 
@@ -84,19 +83,23 @@ class RunAudience:
                 if waiters is None:
                     continue
                 if entry.kind.step == RUN_STEP:
-                    waiters = self._without_steps(entry, waiters)
+                    self._tell_of_workflow_run(entry, waiters)
+                    continue
                 for waiter in waiters:
                     waiter.ended(entry)
 
-    def _without_steps(self, ended: Ended, waiters: list[Waiter]) -> list[Waiter]:
-        """Those who can be told of the end of a workflow run at once; the others wait until its tasks have been read."""
+    def _tell_of_workflow_run(self, ended: Ended, waiters: list[Waiter]) -> None:
+        """Those who want to know of its tasks as well wait until these have been read, unless the engine knows."""
         patient = [waiter for waiter in waiters if waiter.wants_steps]
-        if patient:
+        steps = ended.steps() if patient and ended.steps is not None else None
+        if patient and steps is None:
             key = (ended.kind.tenant_id, ended.task_id)
             self._waiting[key] = patient
             self._to_look_up[key] = None
             self._wanted.set()
-        return [waiter for waiter in waiters if not waiter.wants_steps]
+            waiters = [waiter for waiter in waiters if not waiter.wants_steps]
+        for waiter in waiters:
+            waiter.ended(ended, steps or ())
 
     @property
     def followed(self) -> Container[str | None]:
@@ -201,12 +204,12 @@ class RunAudience:
                     versions = {row.id: row.version for row in some}
                     steps = await steps_of(conn, self._catalog, tenant_id=tenant_id, runs=versions, payloads=True)
                     for row in some:
-                        self._tell(tenant_id, row, steps[row.id])
+                        self._tell(tenant_id, row, ends_of(steps[row.id]))
             for task_id in set(ids) - {row.id for row in rows}:
                 for waiter in tuple(self._waiting.get((tenant_id, task_id), ())):
                     waiter.unknown(task_id)
 
-    def _tell(self, tenant_id: int, row: EndedRow, steps: Sequence[Step]) -> None:
+    def _tell(self, tenant_id: int, row: EndedRow, steps: Sequence[StepEnd]) -> None:
         """Tell those who wait of an end that has been read, if it is one."""
         if row.status is None:
             return

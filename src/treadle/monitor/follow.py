@@ -15,10 +15,9 @@ from treadle.wire.ids import checked_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from treadle.engine.ports import Ended, Happening
+    from treadle.engine.ports import Ended, Happening, StepEnd
     from treadle.engine.running import RunningView
     from treadle.monitor.audience import RunAudience
-    from treadle.monitor.steps import Step
     from treadle.runtime.clock import Clock
     from treadle.wire.serving import Caller, Handlers, Stream
 
@@ -74,7 +73,7 @@ class _Follower:
             event.event_index = index
         self.put(event)
 
-    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
+    def ended(self, ended: Ended, steps: Sequence[StepEnd] = ()) -> None:
         del steps
         event = self._event(pb.RESOURCE_TYPE_WORKFLOW_RUN, _RUN_EVENTS[ended.status], ended.error or "", ended.task_id)
         event.hangup = True

@@ -9,7 +9,7 @@ from treadle.model.errors import Exhausted
 from treadle.model.ids import canonical_id
 from treadle.model.states import RunStatus
 from treadle.monitor.steps import WITH_OUTPUT, fitting, named_outputs, too_large_here, without_reasons
-from treadle.storage.read import first_error
+from treadle.storage.outcome import first_error
 from treadle.wire.convert import TREADLE_STATUS, hatchet_time
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
 from treadle.wire.gen.treadle.v1 import runs_pb2
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from typing import Any
 
-    from treadle.engine.ports import Ended
+    from treadle.engine.ports import Ended, StepEnd
     from treadle.monitor.audience import RunAudience
-    from treadle.monitor.steps import Step
     from treadle.runtime.clock import Clock
-    from treadle.storage.read import RunRow
     from treadle.wire.serving import Caller, Handlers, Stream
 
 MAX_AWAITED = 200_000
@@ -35,13 +33,15 @@ MAX_ERROR = 256 * 1024
 """So much of what went wrong is told a second time, for a workflow run as a whole."""
 
 _MESSAGE_BYTES = 3 * 1024 * 1024
+# What a task takes in a message besides output and error, about; its name may be longer.
+_TASK_BYTES = 256
 
 
 class _End(NamedTuple):
     """A run that has ended; a workflow run, with its tasks."""
 
     ended: Ended
-    steps: Sequence[Step]
+    steps: Sequence[StepEnd]
 
 
 class _Ends:
@@ -61,7 +61,7 @@ class _Ends:
             raise Exhausted("run_ids", f"one stream waits for at most {MAX_AWAITED} runs; open another")
         self.awaited.update(ids)
 
-    def ended(self, ended: Ended, steps: Sequence[Step] = ()) -> None:
+    def ended(self, ended: Ended, steps: Sequence[StepEnd] = ()) -> None:
         self.awaited.discard(ended.task_id)
         self.ready.append(_End(ended, steps))
         self.filled.set()
@@ -122,8 +122,7 @@ class Results:
             for entry in ready:
                 result = _run_result(entry)
                 size += len(result.output) + len(result.error) + 128
-                if entry.steps:
-                    size += result.ByteSize()
+                size += sum(len(end.output or b"") + len(end.error or "") + 128 for end in entry.steps)
                 if size > _MESSAGE_BYTES and response.results:
                     await stream.write(response)
                     response = runs_pb2.AwaitResponse()
@@ -200,39 +199,43 @@ def _run_result(entry: _End) -> runs_pb2.RunResult:
     if ended.error:
         result.error = ended.error
     if steps:
-        result.tasks.extend(task_results(fitting(steps, MAX_RESULT)))
+        size = add_tasks(fitting(steps, MAX_RESULT), result)
         # The outputs stand in the tasks already: once more, together, only where there is room.
-        if 2 * result.ByteSize() <= MAX_RESULT:
+        if 2 * size <= MAX_RESULT:
             result.output = named_outputs(steps)
         if ended.status is RunStatus.FAILED:
-            result.error = (first_error(step.row for step in steps) or "")[:MAX_ERROR]
+            result.error = (first_error(steps) or "")[:MAX_ERROR]
     return result
 
 
-def task_results(steps: Sequence[Step]) -> list[runs_pb2.TaskResult]:
-    """The tasks of a workflow run that have come to be."""
-    return [
-        runs_pb2.TaskResult(
-            name=name,
-            task_id=row.id,
-            status=TREADLE_STATUS[row.status],
-            output=row.output or b"",
-            error=row.error or "",
-            attempt=row.attempt,
-        )
-        for name, row in steps
-    ]
+def add_tasks(ends: Sequence[StepEnd], message: runs_pb2.RunResult | runs_pb2.RunDetail) -> int:
+    """Name the tasks of a workflow run that have come to be; returns about how many bytes that takes."""
+    size = 0
+    add = message.tasks.add
+    for end in ends:
+        task = add()
+        task.name = end.name
+        task.task_id = end.task_id
+        task.status = TREADLE_STATUS[end.status]
+        task.attempt = end.attempt
+        if end.output:
+            task.output = end.output
+            size += len(end.output)
+        if end.error:
+            task.error = end.error
+            size += 4 * len(end.error)
+    return size + _TASK_BYTES * len(ends)
 
 
 def _step_results(entry: _End) -> list[pb.StepRunResult]:
     """One result per task, together below the size of a message."""
     ended, steps = entry
     if steps:
-        return [_step_result(row.id, name, row) for name, row in fitting(without_reasons(steps), MAX_RESULT)]
+        return [_step_result(end.task_id, end.name, end) for end in fitting(without_reasons(steps), MAX_RESULT)]
     return [_step_result(ended.task_id, ended.kind.definition.readable_id, ended)]
 
 
-def _step_result(task_id: str, name: str, entry: Ended | RunRow) -> pb.StepRunResult:
+def _step_result(task_id: str, name: str, entry: Ended | StepEnd) -> pb.StepRunResult:
     result = pb.StepRunResult(task_run_external_id=task_id, task_name=name, job_run_id=task_id)
     if entry.status in WITH_OUTPUT:
         output = entry.output or b""

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 from treadle.model.errors import InvalidInput, NotFound
 from treadle.model.ids import canonical_id
 from treadle.model.states import TERMINAL
-from treadle.monitor.results import task_results
-from treadle.monitor.steps import Step, WholeRun, fitting, named_outputs, step_ids, whole_run, without_reasons
+from treadle.monitor.results import add_tasks
+from treadle.monitor.steps import (
+    Step,
+    WholeRun,
+    ends_of,
+    fitting,
+    named_outputs,
+    step_ids,
+    whole_run,
+    without_reasons,
+)
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
 from treadle.storage.find import RunFilter, find_runs
@@ -20,6 +29,7 @@ from treadle.wire.ids import checked_id
 
 if TYPE_CHECKING:
     from treadle.engine.catalog import Catalog
+    from treadle.engine.ports import StepEnd
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Conn, Database
     from treadle.storage.read import RunRow
@@ -61,13 +71,13 @@ class Runs:
             whole = await self._one(conn, caller, request.external_id, "external_id")
         run = whole.row
         if whole.is_workflow:
-            tasks = fitting(without_reasons(whole.steps), MAX_PAYLOADS - len(run.input or b""))
+            tasks = fitting(without_reasons(ends_of(whole.steps)), MAX_PAYLOADS - len(run.input or b""))
         else:
-            tasks = [Step(whole.kind.definition.readable_id, run)]
+            tasks = ends_of([Step(whole.kind.definition.readable_id, run)])
         return pb.GetRunDetailsResponse(
             input=run.input or b"{}",
             status=HATCHET_STATUS[run.status],
-            task_runs={name: _task_detail(name, row) for name, row in tasks},
+            task_runs={end.name: _task_detail(end) for end in tasks},
             done=run.status in TERMINAL,
             additional_metadata=(run.metadata or "{}").encode(),
         )
@@ -85,11 +95,11 @@ class Runs:
             )
             logs = await rows.run_logs(conn, tenant_id=caller.tenant_id, ids=ids, limit=MAX_LOGS)
         output = run.output or b""
+        ends = ends_of(whole.steps)
         if whole.is_workflow and run.status in TERMINAL:
-            output = named_outputs(whole.steps)
+            output = named_outputs(ends)
             output = output if len(output) <= MAX_PAYLOADS // 4 else b""
-        tasks = fitting(whole.steps, MAX_PAYLOADS - len(run.input or b"") - len(output)) if whole.is_workflow else ()
-        return runs_pb2.RunDetail(
+        detail = runs_pb2.RunDetail(
             run=self._summary(run),
             input=run.input or b"{}",
             output=output,
@@ -115,8 +125,9 @@ class Runs:
                 )
                 for line in logs
             ],
-            tasks=task_results(tasks),
         )
+        add_tasks(fitting(ends, MAX_PAYLOADS - len(run.input or b"") - len(output)), detail)
+        return detail
 
     async def list(self, request: runs_pb2.ListRunsRequest, caller: Caller) -> runs_pb2.ListRunsResponse:
         """Runs by filter, newest first, a page at a time."""
@@ -184,10 +195,10 @@ class Runs:
         return summary
 
 
-def _task_detail(name: str, row: RunRow) -> pb.TaskRunDetail:
-    detail = pb.TaskRunDetail(external_id=row.id, status=HATCHET_STATUS[row.status], readable_id=name)
-    if row.error is not None:
-        detail.error = row.error
-    if row.output is not None:
-        detail.output = row.output
+def _task_detail(end: StepEnd) -> pb.TaskRunDetail:
+    detail = pb.TaskRunDetail(external_id=end.task_id, status=HATCHET_STATUS[end.status], readable_id=end.name)
+    if end.error is not None:
+        detail.error = end.error
+    if end.output is not None:
+        detail.output = end.output
     return detail

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
 
 from treadle.engine.catalog import RUN_STEP
 from treadle.engine.expire import NOT_STARTED
-from treadle.model.ids import step_id
+from treadle.engine.ports import StepEnd
+from treadle.model.ids import step_ids as id_maker
 from treadle.model.states import RunStatus
 from treadle.storage import read as rows
+from treadle.storage.outcome import with_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from treadle.engine.catalog import Catalog, TaskKind
     from treadle.storage.database import Conn
@@ -50,7 +53,7 @@ class WholeRun(NamedTuple):
 def step_ids(catalog: Catalog, run_id: str, version: int) -> list[str]:
     """The ids that the tasks of a workflow run have, or will have; its version must have been loaded."""
     plan = catalog.kind(version, RUN_STEP).plan
-    return [step_id(run_id, step) for step in range(0 if plan is None else len(plan))]
+    return [] if plan is None else [*map(id_maker(run_id), range(len(plan)))]
 
 
 async def whole_run(conn: Conn, catalog: Catalog, *, tenant_id: int, id: str) -> WholeRun | None:  # noqa: A002 - the column's name
@@ -70,7 +73,7 @@ async def whole_run(conn: Conn, catalog: Catalog, *, tenant_id: int, id: str) ->
         steps = _steps(catalog, [each for each in found if each.id != id])
         # The later look counts; a run whose day has just been forgotten is as it was.
         row = next((each for each in found if each.id == id), row)
-        return WholeRun(kind, rows.with_steps(row, [step.row for step in steps]), steps)
+        return WholeRun(kind, with_steps(row, [step.row for step in steps]), steps)
     if row.run_id is not None:
         # Its input is that of its run, and stands there.
         runs = await rows.bare_rows(conn, tenant_id=tenant_id, ids=[row.run_id], payloads=True)
@@ -100,42 +103,49 @@ def _steps(catalog: Catalog, found: Sequence[RunRow]) -> list[Step]:
     ]
 
 
-def named_outputs(steps: Sequence[Step]) -> bytes:
+def ends_of(steps: Iterable[Step]) -> list[StepEnd]:
+    """How tasks have ended, or where they are."""
+    return [
+        StepEnd(name, row.id, row.status, row.attempt, row.output, row.error, row.finished_at) for name, row in steps
+    ]
+
+
+def named_outputs(ends: Iterable[StepEnd]) -> bytes:
     """What a workflow run gives: a JSON object with the output of each task that has completed."""
     outputs = [
-        json.dumps(name).encode() + b":" + (row.output or b"null")
-        for name, row in steps
-        if row.status is RunStatus.COMPLETED
+        orjson.dumps(end.name) + b":" + (end.output or b"null") for end in ends if end.status is RunStatus.COMPLETED
     ]
     return b"{" + b",".join(outputs) + b"}"
 
 
-def fitting(steps: Sequence[Step], room: int) -> list[Step]:
+def fitting(ends: Sequence[StepEnd], room: int) -> Sequence[StepEnd]:
     """The tasks as one message of about `room` bytes can hold them: without outputs that are too large, which it says."""
+    if sum(len(end.output or b"") + 4 * len(end.error or "") for end in ends) <= room:
+        return ends
     fitted = []
-    for name, row in steps:
-        output, error = row.output or b"", row.error or ""
-        shown = row
+    for end in ends:
+        output, error = end.output or b"", end.error or ""
+        shown = end
         if len(output) > room:
-            shown = row._replace(output=None, error=too_large_here(output))
+            shown = end._replace(output=None, error=too_large_here(output))
         else:
             if 4 * len(error) > room:
-                shown = row._replace(error=error[: room // 4])
+                shown = end._replace(error=error[: room // 4])
             room = max(room - len(output) - 4 * len(shown.error or ""), 0)
-        fitted.append(Step(name, shown))
+        fitted.append(shown)
     return fitted
 
 
-def without_reasons(steps: Sequence[Step]) -> list[Step]:
+def without_reasons(ends: Iterable[StepEnd]) -> list[StepEnd]:
     """The tasks as clients of the Hatchet contract know them: an error of a cancelled one is a failure to them.
 
     So that a task was cancelled because of others, or was meant to be, is no error there; that it was never started is.
     """
     return [
-        Step(name, row._replace(error=""))
-        if row.status is RunStatus.CANCELLED and not (row.error or "").startswith(NOT_STARTED)
-        else Step(name, row)
-        for name, row in steps
+        end._replace(error="")
+        if end.status is RunStatus.CANCELLED and not (end.error or "").startswith(NOT_STARTED)
+        else end
+        for end in ends
     ]
 
 

@@ -87,9 +87,8 @@ class Leases:
                 if dead:
                     _log.warning("took over from engines that are gone", engines=dead)
                     await rows.bury(conn, ids=dead)
-            self._engines = await rows.engines(conn)
+            self._engines, leases = await rows.look_around(conn)
             by_id = {engine.id: engine for engine in self._engines}
-            leases = await rows.leases(conn)
             self.owned = {lease.tenant_id: lease.epoch for lease in leases if mine and lease.engine_id == mine}
             free = [lease.tenant_id for lease in leases if lease.engine_id not in by_id]
             if seat is not None:

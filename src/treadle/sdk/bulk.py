@@ -38,18 +38,33 @@ def chunks(runs: list[runs_pb2.NewRun], max_message_bytes: int) -> Iterator[list
         yield chunk
 
 
-async def start_all(gateway: Gateway, runs: list[runs_pb2.NewRun]) -> list[str | TreadleError]:
-    """Start runs, each ending in its id or in the engine's refusal; on the I/O thread."""
+async def start_all(
+    gateway: Gateway, runs: list[runs_pb2.NewRun], started: Callable[[list[str]], None] | None = None
+) -> list[str | TreadleError]:
+    """Start runs, each ending in its id or in the engine's refusal; on the I/O thread.
+
+    Args:
+        gateway: The way to the engine.
+        runs: What to start.
+        started: Told of ids while others are still to come.
+    """
     starts = gateway.child_starts if runs and runs[0].parent_task_id else gateway.starts
     outcomes: list[str | TreadleError] = []
     under_way: list[asyncio.Task[list[str | TreadleError]]] = []
+
+    async def first_answer() -> None:
+        answered = await under_way.pop(0)
+        outcomes.extend(answered)
+        if started is not None:
+            started([outcome for outcome in answered if isinstance(outcome, str)])
+
     try:
         for chunk in chunks(runs, gateway.connection.max_message_bytes):
             if len(under_way) == _AHEAD:
-                outcomes += await under_way.pop(0)
+                await first_answer()
             under_way.append(asyncio.ensure_future(starts.start(chunk)))
-        for request in under_way:
-            outcomes += await request
+        while under_way:
+            await first_answer()
     finally:
         for request in under_way:
             request.cancel()

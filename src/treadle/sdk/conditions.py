@@ -116,7 +116,9 @@ def event(
         key: The event's key, all of it.
         where: CEL over the event's payload, called `input`, and its metadata, called `additional_metadata`:
             `input.order_id == "7"`. Empty: any event of that key.
-        scope: The event must have been pushed with this scope; None: with any, or none.
+        scope: The event must have been pushed with this scope; None: with any, or none. `"${input.order_id}"` is
+            worked out for each run, by CEL over its `input`, `additional_metadata` and `workflow_run_id`, when the task
+            begins to wait: so an event is meant for one run of many.
         since: From when on an event counts: `"run"`, since the run began, also before the task began to wait;
             `"wait"`, only while the task waits; or a moment.
         payload: Type to read the payload as, for `ctx.event(...)`.

@@ -104,11 +104,13 @@ class Launch(Generic[T, RunT]):
         runs = self._requests(inputs, gateway)
 
         async def start_and_wait() -> list[runs_pb2.RunResult]:
-            outcomes = await start_all(gateway, runs)
-            run_ids = [outcome for outcome in outcomes if isinstance(outcome, str)]
-            if len(run_ids) != len(outcomes):
-                handles_of(outcomes, lambda run_id: self.handle(run_id, gateway))  # raises
-            return await gateway.results.wait_for(run_ids)
+            with gateway.results.bulk() as results:
+                # From the first ones on: what is waited for before it ends need not be looked up.
+                outcomes = await start_all(gateway, runs, results.expect)
+                run_ids = [outcome for outcome in outcomes if isinstance(outcome, str)]
+                if len(run_ids) != len(outcomes):
+                    handles_of(outcomes, lambda run_id: self.handle(run_id, gateway))  # raises
+                return await results.of(run_ids)
 
         def finish(results: list[runs_pb2.RunResult]) -> list[Any]:
             values: list[Any] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
@@ -15,6 +15,7 @@ from treadle.wire.gen.treadle.v1 import runs_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
     from treadle.sdk.gateway import Gateway
 
@@ -27,32 +28,52 @@ _HEALS = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCod
 
 
 class Results:
-    """A wait for many runs as one."""
+    """A wait for many runs as one, which are told of as they are started. On the I/O thread.
 
-    def __init__(self, run_ids: list[str]) -> None:
-        """On the I/O thread, which is also where `all` is to be awaited."""
-        self._run_ids = run_ids
+    Used as a context: what has not come at its end is not waited for any more.
+    """
+
+    def __init__(self, stream: ResultStream) -> None:
+        self._stream = stream
+        self._missing: dict[str, None] = {}
         self._found: dict[str, runs_pb2.RunResult] = {}
-        self._missing = len(set(run_ids))
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not self._missing:
-            self._done.set_result(None)
+        self._error: Exception | None = None
+        self._news = asyncio.Event()
+
+    def expect(self, run_ids: Iterable[str]) -> None:
+        """Wait for these runs as well; the same child may have been started twice."""
+        fresh = dict.fromkeys(run_id for run_id in run_ids if run_id not in self._found and run_id not in self._missing)
+        self._missing |= fresh
+        self._stream.watch_each(fresh, self)
+
+    async def of(self, run_ids: list[str]) -> list[runs_pb2.RunResult]:
+        """The results of the runs that were expected, in the order of these ids."""
+        while self._missing and self._error is None:
+            self._news.clear()
+            await self._news.wait()
+        if self._error is not None:
+            raise self._error
+        found = self._found
+        return [found[run_id] for run_id in run_ids]
 
     def add(self, result: runs_pb2.RunResult) -> None:
         self._found[result.run_id] = result
-        self._missing -= 1
-        if not self._missing and not self._done.done():
-            self._done.set_result(None)
+        del self._missing[result.run_id]
+        if not self._missing:
+            self._news.set()
 
     def fail(self, error: Exception) -> None:
-        if not self._done.done():
-            self._done.set_exception(error)
+        self._error = error
+        self._news.set()
 
-    async def all(self) -> list[runs_pb2.RunResult]:
-        """The results, in the order of the ids."""
-        await self._done
-        found = self._found
-        return [found[run_id] for run_id in self._run_ids]
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for run_id in self._missing:
+            self._stream.forget(run_id, self)
 
 
 class ResultStream:
@@ -71,19 +92,18 @@ class ResultStream:
 
     def discard(self, run_id: str, reply: Reply[Any]) -> None:
         """Forget a reply that nobody waits for any more; from any thread."""
-        self._gateway.io.post(self._forget, run_id, reply)
+        self._gateway.io.post(self.forget, run_id, reply)
 
     def watch(self, run_id: str, reply: Reply[Any]) -> None:
         """As `add`, on the I/O thread."""
-        self._watch_each((run_id,), reply)
+        self.watch_each((run_id,), reply)
 
-    async def wait_for(self, run_ids: list[str]) -> list[runs_pb2.RunResult]:
-        """The results of many runs; on the I/O thread."""
-        results = Results(run_ids)
-        self._watch_each(dict.fromkeys(run_ids), results)
-        return await results.all()
+    def bulk(self) -> Results:
+        """A wait for many runs; on the I/O thread."""
+        return Results(self)
 
-    def _watch_each(self, run_ids: Iterable[str], waiter: Reply[Any] | Results) -> None:
+    def watch_each(self, run_ids: Iterable[str], waiter: Reply[Any] | Results) -> None:
+        """Let each of these results come to the waiter; on the I/O thread."""
         known = self._waiters
         ask = self._unsent.append
         for run_id in run_ids:
@@ -99,10 +119,11 @@ class ResultStream:
         if self._running is None or self._running.done():
             self._running = self._gateway.io.spawn(self._run())
 
-    def _forget(self, run_id: str, reply: Reply[Any]) -> None:
+    def forget(self, run_id: str, waiter: Reply[Any] | Results) -> None:
+        """As `discard`, on the I/O thread."""
         waiters = self._waiters.get(run_id)
-        if waiters is not None and reply in waiters:
-            waiters.remove(reply)
+        if waiters is not None and waiter in waiters:
+            waiters.remove(waiter)
             if not waiters:
                 del self._waiters[run_id]
 

@@ -9,10 +9,11 @@ from treadle.api.backend import EventView, RunDetailsView, RunView, StepView
 from treadle.dispatcher.actions import contract_step_id
 from treadle.engine.catalog import RUN_STEP
 from treadle.model.errors import NotFound
-from treadle.monitor.steps import Step, named_outputs, steps_of, whole_run
+from treadle.monitor.steps import Step, ends_of, named_outputs, steps_of, whole_run
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
 from treadle.storage.find import find_runs
+from treadle.storage.outcome import with_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +64,7 @@ class RunViews:
         tasks = tuple(self._view(row, spawned) for row in shown)
         run = tasks[0]
         if whole.is_workflow:
-            run = self._view(whole.row, {}, output=named_outputs(whole.steps))
+            run = self._view(whole.row, {}, output=named_outputs(ends_of(whole.steps)))
         names = {task.id: task.name for task in tasks}
         return RunDetailsView(
             run=run,
@@ -109,9 +110,9 @@ class RunViews:
                 return self._view(full, spawned, restricted=restricted)
             tasks = [Step(step.name, self._with_payloads(step.row, given)) for step in steps[row.id]]
             return self._view(
-                rows.with_steps(full, [task.row for task in tasks]),
+                with_steps(full, [task.row for task in tasks]),
                 spawned,
-                output=named_outputs(tasks) if payloads and not restricted else None,
+                output=named_outputs(ends_of(tasks)) if payloads and not restricted else None,
                 steps=tuple(view(step.row) for step in steps[row.id]),
                 restricted=restricted,
             )

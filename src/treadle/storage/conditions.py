@@ -8,7 +8,7 @@ from treadle.storage import arrays
 from treadle.storage.load import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from treadle.storage.database import Conn
@@ -85,9 +85,18 @@ async def next_sleep(conn: Conn, *, tenant_ids: Sequence[int]) -> datetime | Non
     return row["due_at"] if row is not None else None
 
 
-async def waiting_for(conn: Conn, *, tenant_ids: Sequence[int], keys: Sequence[str]) -> list[EventWait]:
-    """Conditions that wait for events of these tenants with these keys."""
-    rows = await conn.fetch(_SQL["waiting_for"], arrays.numbers(tenant_ids), keys)
+async def waiting_for(
+    conn: Conn, *, keys: Collection[tuple[int, str]], scoped: Collection[tuple[int, str, str]]
+) -> list[EventWait]:
+    """Conditions that wait for events, given as (tenant, key) and, of those with a scope, (tenant, key, scope)."""
+    rows = await conn.fetch(
+        _SQL["waiting_for"],
+        arrays.numbers(tenant_id for tenant_id, _ in keys),
+        [key for _, key in keys],
+        arrays.numbers(tenant_id for tenant_id, _, _ in scoped),
+        [key for _, key, _ in scoped],
+        [scope for _, _, scope in scoped],
+    )
     return [EventWait(row[0], str(row[1]), str(row[2]), row[3], row[4], row[5], row[6], row[7]) for row in rows]
 
 

@@ -44,6 +44,11 @@ def is_connection_problem(error: BaseException) -> bool:
     return isinstance(error, _UNREACHABLE)
 
 
+def is_missing_table(error: BaseException) -> bool:
+    """Whether the database lacks a table, because migrations have not been applied to it."""
+    return isinstance(error, asyncpg.UndefinedTableError)
+
+
 async def connect(url: str, *, name: str) -> asyncpg.Connection[asyncpg.Record]:
     """Open one connection outside the pool.
 

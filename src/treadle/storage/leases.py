@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage.load import statements
-from treadle.storage.rows import only
+from treadle.storage.rows import only, text_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,16 +62,15 @@ async def bury(conn: Conn, *, ids: Sequence[str]) -> list[int]:
     return [row[0] for row in await conn.fetch(_SQL["bury"], ids)]
 
 
-async def engines(conn: Conn) -> list[EngineRow]:
-    """Who lives."""
-    return [EngineRow(str(row[0]), row[1], row[2]) for row in await conn.fetch(_SQL["engines"])]
-
-
-async def leases(conn: Conn) -> list[LeaseRow]:
-    """Every tenant and its owner."""
-    return [
-        LeaseRow(row[0], None if row[1] is None else str(row[1]), row[2]) for row in await conn.fetch(_SQL["leases"])
-    ]
+async def look_around(conn: Conn) -> tuple[list[EngineRow], list[LeaseRow]]:
+    """Who lives, and every tenant with its owner."""
+    engines, leases = [], []
+    for tenant_id, engine_id, epoch, address, schedules in await conn.fetch(_SQL["look_around"]):
+        if tenant_id is None:
+            engines.append(EngineRow(str(engine_id), address, schedules))
+        else:
+            leases.append(LeaseRow(tenant_id, text_or_none(engine_id), epoch))
+    return engines, leases
 
 
 async def claim(conn: Conn, *, engine_id: str, tenant_ids: Sequence[int]) -> dict[int, int]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.model.ids import step_id
 from treadle.model.states import EventKind, RunStatus
 from treadle.storage.load import statements
+from treadle.storage.outcome import with_steps
 from treadle.storage.rows import text_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -149,27 +149,6 @@ async def steps_begun(conn: Conn, *, tenant_id: int, runs: dict[str, int]) -> di
         task_id = str(row[0])
         found.setdefault(run_of[task_id], []).append(BegunRow(task_id, RunStatus(row[1]), row[2], row[3], row[4]))
     return found
-
-
-def with_steps(run: RunRow, steps: Collection[BegunRow] | Collection[RunRow]) -> RunRow:
-    """A workflow run as its tasks show it: running once one of them runs or has ended, failed as the first that did."""
-    begun = [step for step in steps if step.status is not RunStatus.QUEUED]
-    started = [step.started_at for step in begun if step.started_at is not None]
-    return run._replace(
-        status=RunStatus.RUNNING if begun and run.status is RunStatus.QUEUED else run.status,
-        started_at=min(started, default=None),
-        error=first_error(begun) if run.status is RunStatus.FAILED else run.error,
-    )
-
-
-def first_error(steps: Iterable[BegunRow | RunRow]) -> str | None:
-    """What went wrong in the task that failed first."""
-    failed = [
-        (step.finished_at, step.error)
-        for step in steps
-        if step.status is RunStatus.FAILED and step.finished_at is not None
-    ]
-    return min(failed, key=itemgetter(0))[1] if failed else None
 
 
 async def payload_sizes(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from treadle.storage import arrays, copy
 from treadle.storage.load import statements
+from treadle.storage.rows import only
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,12 +108,14 @@ async def claim_children(
     parent_ids: Sequence[str],
     keys: Sequence[str],
     child_ids: Sequence[str],
-) -> set[str]:
-    """Claim (parent, key) for new children; returns the ids of those whose claim is new."""
-    rows = await conn.fetch(
-        _SQL["claim_children"], arrays.numbers(tenant_ids), arrays.ids(parent_ids), keys, arrays.ids(child_ids)
+) -> int:
+    """Claim (parent, key) for new children; returns how many of the claims are new."""
+    row = only(
+        await conn.fetchrow(
+            _SQL["claim_children"], arrays.numbers(tenant_ids), arrays.ids(parent_ids), keys, arrays.ids(child_ids)
+        )
     )
-    return {str(row[0]) for row in rows}
+    return int(row["claimed"])
 
 
 async def existing_children(

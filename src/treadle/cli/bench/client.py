@@ -11,14 +11,18 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from treadle.cli.bench.listing import time_listing
 from treadle.cli.bench.targets import HatchetTarget, OwnTarget, Target, warm_up
 from treadle.cli.bench.times import Times
 from treadle.cli.bench.workers import TOKENS
 from treadle.cli.parent import end_with_parent
+
+if TYPE_CHECKING:
+    from treadle.cli.bench.flows import Flows
 
 SETUP = "TREADLE_BENCH_CLIENT"
 CHUNK = 1000
@@ -77,6 +81,23 @@ class Client:
             for _ in range(at_once):
                 group.create_task(lane())
 
+    async def dag(self, shape: str, runs: int, chunk: int) -> None:
+        """Runs of a workflow in chunks, two at once."""
+        flow = self._flows.by_shape[shape]
+        at_once = asyncio.Semaphore(2)
+
+        async def one_chunk(numbers: range) -> None:
+            async with at_once:
+                await flow.run_many(numbers)
+
+        async with asyncio.TaskGroup() as group:
+            for numbers in _chunks(0, runs, chunk):
+                group.create_task(one_chunk(numbers))
+
+    async def fanout(self, children: int) -> None:
+        """One task that starts others."""
+        await self._flows.spawn(children)
+
     async def sustained(self, first: int, count: int, rate: float) -> None:
         """Start tasks on schedule, whatever the queue does; the moment noted is the one intended."""
         began = time.monotonic_ns()
@@ -94,6 +115,12 @@ class Client:
         while under_way:
             await asyncio.gather(*under_way)
 
+    @cached_property
+    def _flows(self) -> "Flows":
+        from treadle.cli.bench.flows import Flows
+
+        return Flows(self.own[0].app)
+
     def _target(self, number: int) -> Target:
         return self._targets[number % len(self._targets)]
 
@@ -104,9 +131,9 @@ async def _until(moment: int) -> None:
         await asyncio.sleep(max(ahead / 1e9, _TIMER_SECONDS))
 
 
-def _chunks(first: int, count: int) -> list[range]:
+def _chunks(first: int, count: int, size: int = CHUNK) -> list[range]:
     end = first + count
-    return [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)]
+    return [range(start, min(start + size, end)) for start in range(first, end, size)]
 
 
 async def obey(client: Client, order: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +147,8 @@ async def obey(client: Client, order: dict[str, Any]) -> dict[str, Any]:
         "latency": client.latency,
         "fill": client.fill,
         "sustained": client.sustained,
+        "dag": client.dag,
+        "fanout": client.fanout,
     }
     began = time.monotonic_ns()
     await scenarios[name](**order)

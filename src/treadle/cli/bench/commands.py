@@ -13,6 +13,7 @@ from treadle.cli.bench.options import (
     MaybeTasks,
     PayloadBytes,
     Processes,
+    Shape,
     Slots,
     Tasks,
     Tenants,
@@ -139,6 +140,49 @@ def drain(
         database_url=database_url,
     )
     report(drains.drain, plan, as_json=as_json)
+
+
+@app.command()
+def dag(
+    *,
+    as_json: AsJson = False,
+    tasks: Annotated[int, typer.Option("--tasks", min=1, help="How many of each shape, in whole runs.")] = 20_000,
+    shape: Annotated[list[Shape] | None, typer.Option("--shape", help="Only this one.")] = None,
+    slots: Slots = 2000,
+    processes: Processes = 1,
+    window: Annotated[int, typer.Option("--window", min=1, help="Most tasks that can run at once.")] = 2000,
+    data_dir: Folder = None,
+) -> None:
+    """Run workflows of several tasks: a chain of 10, a diamond of 4, and one task, 100 after it, one after those."""
+    from treadle.cli.bench.scenarios import flows
+
+    plan = make_plan("dag", tasks=tasks, slots=slots, processes=processes, window=window, parent_dir=data_dir)
+    report(flows.dag, plan, as_json=as_json, shapes=[each.value for each in shape or Shape])
+
+
+@app.command()
+def fanout(
+    *,
+    as_json: AsJson = False,
+    children: Annotated[int, typer.Option(min=1, help="How many, and twice as many.")] = 10_000,
+    rounds: Annotated[int, typer.Option(min=1, help="How often; medians are compared.")] = 3,
+    slots: Slots = 1000,
+    processes: Processes = 1,
+    data_dir: Folder = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Let one task start N others in bulk and await all results, and then one 2N: seconds, and their ratio."""
+    from treadle.cli.bench.scenarios import flows
+
+    plan = make_plan(
+        "fanout",
+        tasks=children,
+        slots=slots,
+        processes=processes,
+        parent_dir=data_dir,
+        database_url=database_url,
+    )
+    report(flows.fanout, plan, as_json=as_json, rounds=rounds)
 
 
 @app.command()

@@ -22,6 +22,14 @@ class Client(StrEnum):
     HATCHET = "hatchet"
 
 
+class Shape(StrEnum):
+    """What a workflow looks like."""
+
+    CHAIN = "chain"
+    DIAMOND = "diamond"
+    FAN = "fan"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Tasks = Annotated[int, typer.Option("--tasks", min=1, help="How many.")]
 MaybeTasks = Annotated[int | None, typer.Option("--tasks", min=1, help="How many.")]

@@ -67,6 +67,7 @@ class Rig:
         self._client: ClientChild | None = None
         self._tokens: list[str] = []
         self.database_url = ""
+        # Results that must be stored by now.
         self.runs = 0
 
     def __enter__(self) -> Self:
@@ -111,10 +112,10 @@ class Rig:
 
         return [self.engines[0].token, *asyncio.run(make())]
 
-    def start_worker(self, *, engine: int = -1, tenants: int | None = None) -> None:
+    def start_worker(self, *, engine: int = -1, tenants: int | None = None, module: str = "tasks") -> None:
         """Start the worker, at the last engine unless told otherwise; one session for each tenant."""
         plan = self.plan
-        target = [sys.executable, "-m", "treadle.cli", "worker", "treadle.cli.bench.tasks:app"]
+        target = [sys.executable, "-m", "treadle.cli", "worker", f"treadle.cli.bench.{module}:app"]
         command = [*target, "--slots", str(plan.slots)]
         tokens = self._tokens[:tenants]
         if plan.client == "hatchet":
@@ -217,8 +218,10 @@ class Rig:
             "worker_peak_rss_mb": None if self.worker is None else usage.peak_rss_mb(self.worker.pid),
         }
 
-    def end_and_count_rows(self) -> dict[str, float]:
-        """End all but the database, because only then its counters are complete; rows written for each run."""
+    def end_and_count_rows(self, *, tasks: int | None = None) -> dict[str, float]:
+        """End all but the database, because only then its counters are complete; rows written for each run, or for each
+        of so many tasks."""
+        tasks = tasks or self.runs
         self.stop_worker()
         if self._client is not None:
             self._client.end()
@@ -228,8 +231,8 @@ class Rig:
         rows = asyncio.run(database.read_row_counts(self.database_url))
         # The warm-up ran the same task, so rows are counted, and divided, from the very first run on.
         return {
-            "row_versions_per_task": round((rows.inserted + rows.updated) / self.runs, 2),
-            "deletes_per_task": round(rows.deleted / self.runs, 2),
+            "row_versions_per_task": round((rows.inserted + rows.updated) / tasks, 2),
+            "deletes_per_task": round(rows.deleted / tasks, 2),
         }
 
 

@@ -22,7 +22,7 @@ CREATE TABLE treadle.condition (
     PRIMARY KEY (tenant_id, task_id, place)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX condition_due ON treadle.condition (due_at) WHERE met_at IS NULL AND due_at IS NOT NULL;
-CREATE INDEX condition_event ON treadle.condition (tenant_id, event_key) WHERE met_at IS NULL AND event_key IS NOT NULL;
+CREATE INDEX condition_event ON treadle.condition (tenant_id, event_key, scope) WHERE met_at IS NULL AND event_key IS NOT NULL;
 
 -- A task of a workflow run that ran before, was replayed, and waits for its parents again: the number of its next attempt.
 CREATE TABLE treadle.replayed (
@@ -46,3 +46,5 @@ CREATE TABLE treadle.event (
     PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX event_by_key ON treadle.event (tenant_id, key, id);
+-- An event that is meant for one run is looked for by its scope.
+CREATE INDEX event_by_scope ON treadle.event (tenant_id, key, scope, id) WHERE scope IS NOT NULL;

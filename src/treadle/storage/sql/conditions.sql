@@ -5,12 +5,14 @@ FROM unnest($1::text::integer[], $2::text::uuid[]) WITH ORDINALITY AS k (tenant_
 JOIN treadle.condition c ON c.tenant_id = k.tenant_id AND c.task_id = k.id;
 
 -- name: take_due_sleeps :many
--- Sleeps that are over at $1, earliest first, at most $2: noted as met.
+-- Sleeps that are over at $1, earliest first, at most about $2: noted as met. Those of one task come together, whatever
+-- the limit: which of its actions is taken depends on that.
 UPDATE treadle.condition c SET met_at = $1::timestamptz
-FROM (SELECT tenant_id, task_id, place FROM treadle.condition
-      WHERE due_at <= $1::timestamptz AND met_at IS NULL AND tenant_id = ANY ($3::integer[])
-      ORDER BY due_at LIMIT $2::integer) d
-WHERE c.tenant_id = d.tenant_id AND c.task_id = d.task_id AND c.place = d.place
+FROM (SELECT DISTINCT tenant_id, task_id
+      FROM (SELECT tenant_id, task_id FROM treadle.condition
+            WHERE due_at <= $1::timestamptz AND met_at IS NULL AND tenant_id = ANY ($3::integer[])
+            ORDER BY due_at LIMIT $2::integer) e) d
+WHERE c.tenant_id = d.tenant_id AND c.task_id = d.task_id AND c.due_at <= $1::timestamptz AND c.met_at IS NULL
 RETURNING c.tenant_id, c.run_id, c.step, c.place;
 
 -- name: next_sleep :one
@@ -19,10 +21,18 @@ SELECT min(due_at) AS due_at FROM treadle.condition
 WHERE due_at IS NOT NULL AND met_at IS NULL AND tenant_id = ANY ($1::integer[]);
 
 -- name: waiting_for :many
--- Conditions that wait for events with these keys, with the workflow version of each.
+-- Conditions that wait for events with these keys and any scope, or with these keys and scopes, with the workflow version
+-- of each.
 SELECT c.tenant_id, c.run_id, c.task_id, c.step, c.place, c.event_key, c.scope, t.version
-FROM unnest($1::text::integer[], $2::text[]) AS k (tenant_id, event_key)
-JOIN treadle.condition c ON c.tenant_id = k.tenant_id AND c.event_key = k.event_key AND c.met_at IS NULL
+FROM (
+    SELECT c.* FROM unnest($1::text::integer[], $2::text[]) AS k (tenant_id, event_key)
+    JOIN treadle.condition c
+      ON c.tenant_id = k.tenant_id AND c.event_key = k.event_key AND c.scope IS NULL AND c.met_at IS NULL
+    UNION ALL
+    SELECT c.* FROM unnest($3::text::integer[], $4::text[], $5::text[]) AS k (tenant_id, event_key, scope)
+    JOIN treadle.condition c
+      ON c.tenant_id = k.tenant_id AND c.event_key = k.event_key AND c.scope = k.scope AND c.met_at IS NULL
+) c
 CROSS JOIN LATERAL (
     SELECT version FROM treadle.task WHERE tenant_id = c.tenant_id AND id = c.run_id LIMIT 1
 ) t;

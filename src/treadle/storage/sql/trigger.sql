@@ -10,13 +10,16 @@ SELECT t.id, t.run_id
 FROM unnest($1::text::integer[], $2::text::uuid[]) AS k (tenant_id, id)
 JOIN treadle.task t ON t.tenant_id = k.tenant_id AND t.id = k.id;
 
--- name: claim_children :many
--- Claim (parent, key) for new children; the ones returned are ours, the others exist already.
-INSERT INTO treadle.child (tenant_id, parent_id, key, child_id)
-SELECT tenant_id, parent_id, key, child_id
-FROM unnest($1::text::integer[], $2::text::uuid[], $3::text[], $4::text::uuid[]) AS c (tenant_id, parent_id, key, child_id)
-ON CONFLICT DO NOTHING
-RETURNING child_id;
+-- name: claim_children :one
+-- Claim (parent, key) for new children: how many of them there were not yet.
+WITH mine AS (
+    INSERT INTO treadle.child (tenant_id, parent_id, key, child_id)
+    SELECT tenant_id, parent_id, key, child_id
+    FROM unnest($1::text::integer[], $2::text::uuid[], $3::text[], $4::text::uuid[]) AS c (tenant_id, parent_id, key, child_id)
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT count(*) AS claimed FROM mine;
 
 -- name: existing_children :many
 -- The child that stands under each (parent, key).
