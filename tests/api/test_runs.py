@@ -99,6 +99,17 @@ def test_payloads_are_objects(client: RestClient, backend: Backend, payload: byt
     assert (task["input"], task["output"]) == (shown, shown)
 
 
+def test_payloads_that_were_left_out_are_said_to_be(client: RestClient, backend: Backend) -> None:
+    path = f"/api/v1/stable/tasks/{TASK}"
+    task = sdk_models().V1TaskSummary.from_json(client.get(path, headers=GOOD).text)
+    assert task is not None
+    assert not task.payloads_restricted
+    backend.shown = task_view(restricted=True)
+    task = sdk_models().V1TaskSummary.from_json(client.get(path, headers=GOOD).text)
+    assert task is not None
+    assert task.payloads_restricted
+
+
 def test_a_task_parses_as_the_sdks_model(client: RestClient, backend: Backend) -> None:
     backend.shown = task_view(
         status=RunStatus.SKIPPED, started_at=T0, finished_at=T0.replace(microsecond=223456), metadata='{"k": 1}'

@@ -10,9 +10,9 @@ from tests.engine.harness import OTHER_TENANT, TENANT, Engine, completed
 from treadle.model.definition import ConditionAction, Conditions, EventCondition, SleepCondition
 from treadle.model.ids import new_id
 from treadle.model.states import RunStatus
-from treadle.storage import find
-from treadle.storage.find import find_runs
-from treadle.storage.read import RunFilter, run_rows
+from treadle.storage import find, read
+from treadle.storage.find import RunFilter, find_runs
+from treadle.storage.read import run_rows
 
 QUEUED, RUNNING = RunStatus.QUEUED, RunStatus.RUNNING
 COMPLETED, FAILED, CANCELLED, SKIPPED = RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED
@@ -216,3 +216,15 @@ async def test_a_page_of_workflow_runs_is_read_in_three_statements(engine: Engin
             rows = await run_rows(conn, tenant_id=TENANT, ids=runs)
     assert len(rows) == 20
     assert len([text for text in statements if text.startswith("/* read.")]) == 3
+
+
+async def test_payloads_are_read_as_long_as_they_fit(engine: Engine) -> None:
+    single = await engine.workflow("single")
+    ids = await engine.trigger(*(engine.task(single, payload=b'"' + b"x" * 98 + b'"') for _ in range(3)))
+    async with engine.database.connection() as conn:
+        asked = [*ids, ids[0], new_id()]
+        for room, count in ((1000, 3), (299, 2), (100, 1), (99, 0)):
+            found = await read.payloads(conn, tenant_id=TENANT, ids=asked, max_bytes=room)
+            assert set(found) == set(ids[:count])
+            assert all(len(payload) == 100 and output is None for payload, output in found.values())
+        assert await read.payloads(conn, tenant_id=OTHER_TENANT, ids=ids, max_bytes=1000) == {}

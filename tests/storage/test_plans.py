@@ -14,7 +14,7 @@ from tests.support.databases import new_database, run_apart
 from treadle.model.ids import id_at
 from treadle.model.states import RunStatus
 from treadle.runtime.clock import moment
-from treadle.storage import assign, enqueue, event, expire, finish, read, register, retry, trigger
+from treadle.storage import assign, enqueue, event, expire, find, finish, read, register, retry, trigger
 from treadle.storage.database import Conn
 from treadle.storage.partitions import partition_name
 
@@ -208,16 +208,16 @@ def test_next_expiry(filled: Filled) -> None:
 @pytest.mark.parametrize(
     ("wanted", "within"),
     [
-        (read.RunFilter(), 1),
-        (read.RunFilter(since=moment(NOW - 3600)), 2),
-        (read.RunFilter(until=moment(NOW - 43_200)), 1),
-        (read.RunFilter(before=id_at(NOW - 80_000)), 1),
-        (read.RunFilter(metadata=[("customer", "c7")]), 1),
+        (find.RunFilter(), 1),
+        (find.RunFilter(since=moment(NOW - 3600)), 2),
+        (find.RunFilter(until=moment(NOW - 43_200)), 1),
+        (find.RunFilter(before=id_at(NOW - 80_000)), 1),
+        (find.RunFilter(metadata=[("customer", "c7")]), 1),
     ],
     ids=["all", "since", "until", "the next page", "by metadata"],
 )
-def test_a_page_of_runs(filled: Filled, wanted: read.RunFilter, within: int) -> None:
-    scans = filled.scans(lambda conn: read.find_any_runs(conn, tenant_id=TENANT, wanted=wanted, limit=50))
+def test_a_page_of_runs(filled: Filled, wanted: find.RunFilter, within: int) -> None:
+    scans = filled.scans(lambda conn: find.find_any_runs(conn, tenant_id=TENANT, wanted=wanted, limit=50))
     assert [scan for scan in scans if scan.how == "Seq Scan" and scan.rows > SMALL] == []
     assert len(partitions(scans, "task")) <= within
     # A page by metadata reads on until it is full.
@@ -230,10 +230,10 @@ def test_a_page_of_runs(filled: Filled, wanted: read.RunFilter, within: int) -> 
 )
 def test_a_page_of_runs_that_have_not_ended(filled: Filled, plan: str, statuses: tuple[RunStatus, ...]) -> None:
     def ask(conn: Conn) -> Awaitable[object]:
-        return read.find_active(
+        return find.find_active(
             conn,
             tenant_id=TENANT,
-            wanted=read.RunFilter(statuses=statuses),
+            wanted=find.RunFilter(statuses=statuses),
             since=None,
             before=None,
             limit=50,
@@ -245,8 +245,8 @@ def test_a_page_of_runs_that_have_not_ended(filled: Filled, plan: str, statuses:
 @GENERIC
 def test_a_page_of_runs_that_have_ended(filled: Filled, plan: str) -> None:
     def ask(conn: Conn) -> Awaitable[object]:
-        wanted = read.RunFilter(statuses=(RunStatus.COMPLETED,))
-        return read.find_ended_runs(conn, tenant_id=TENANT, wanted=wanted, limit=50)
+        wanted = find.RunFilter(statuses=(RunStatus.COMPLETED,))
+        return find.find_ended_runs(conn, tenant_id=TENANT, wanted=wanted, limit=50)
 
     check(filled.scans(ask, plan=plan), reads_at_most=3 * 50)
 

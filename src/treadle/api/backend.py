@@ -65,6 +65,8 @@ class RunView:
     output: bytes | None = None
     error: str | None = None
     spawned: int = 0
+    # Whether payloads were asked for and left out, because there were too many bytes of them.
+    restricted: bool = False
     steps: "tuple[RunView, ...]" = ()
 
 

@@ -65,6 +65,8 @@ def task_json(view: RunView, tenant: str) -> dict[str, Any]:
         "isEvicted": False,
         "children": [task_json(step, tenant) for step in view.steps],
     }
+    if view.restricted:
+        answer["payloadsRestricted"] = True
     if view.step_id:
         answer |= {"stepId": view.step_id, "actionId": view.action}
     return answer | _ending(view)

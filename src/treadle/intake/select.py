@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from treadle.engine.commands import Cancel, Replay
 from treadle.model.errors import InvalidInput
 from treadle.model.ids import canonical_id
-from treadle.storage.find import find_runs
-from treadle.storage.read import RunFilter
+from treadle.storage.find import RunFilter, find_runs
 from treadle.wire.convert import datetime_of, statuses_named, statuses_of, time_us
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as pb
 from treadle.wire.gen.treadle.v1 import runs_pb2

@@ -21,7 +21,7 @@ from treadle.monitor.steps import (
 )
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
-from treadle.storage.find import find_runs
+from treadle.storage.find import RunFilter, find_runs
 from treadle.wire.convert import HATCHET_STATUS, TREADLE_STATUS, datetime_of, statuses_of, time_us, treadle_time, us_of
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as pb
 from treadle.wire.gen.treadle.v1 import runs_pb2, worker_pb2
@@ -141,7 +141,7 @@ class Runs:
                 raise InvalidInput("before", "must be an id that an earlier page ended with")
         if request.parent_id:
             parent = checked_id(request.parent_id, "parent_id")
-        wanted = rows.RunFilter(
+        wanted = RunFilter(
             statuses=statuses_of(request.statuses, "statuses"),
             since=datetime_of(time_us(request.since, "since")) if request.HasField("since") else None,
             until=datetime_of(time_us(request.until, "until")) if request.HasField("until") else None,

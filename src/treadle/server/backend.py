@@ -10,7 +10,8 @@ from treadle.engine.commands import WorkerChanged
 from treadle.model.errors import NotFound
 from treadle.runtime.clock import moment
 from treadle.storage import register as workers
-from treadle.storage.read import RunFilter, run_rows
+from treadle.storage.find import RunFilter
+from treadle.storage.read import run_rows
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1
 
 if TYPE_CHECKING:

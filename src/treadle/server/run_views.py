@@ -9,22 +9,25 @@ from treadle.api.backend import EventView, RunDetailsView, RunView, StepView
 from treadle.dispatcher.actions import contract_step_id
 from treadle.engine.catalog import RUN_STEP
 from treadle.model.errors import NotFound
-from treadle.monitor.steps import ends_of, named_outputs, steps_of, whole_run
+from treadle.monitor.steps import Step, ends_of, named_outputs, steps_of, whole_run
 from treadle.runtime.clock import moment
 from treadle.storage import read as rows
 from treadle.storage.find import find_runs
 from treadle.storage.outcome import with_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Mapping
 
     from treadle.engine.catalog import Catalog, TaskKind
-    from treadle.monitor.steps import Step, WholeRun
+    from treadle.monitor.steps import WholeRun
     from treadle.runtime.clock import Clock
-    from treadle.storage.database import Conn, Database
-    from treadle.storage.read import RunFilter, RunRow
+    from treadle.storage.database import Database
+    from treadle.storage.find import RunFilter
+    from treadle.storage.read import RunRow
 
 _MAX_EVENTS = 1000
+_MAX_PAYLOADS = 32 * 1024 * 1024
+"""So many bytes of payloads a page of a list may have; of runs beyond, it says that they are left out."""
 
 
 class RunViews:
@@ -86,44 +89,40 @@ class RunViews:
     ) -> list[RunView]:
         """A page of runs by filter; workflow runs with their tasks."""
         async with self._database.connection() as conn:
-            ids = await find_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=offset + limit)
-            found = [
-                row
-                for row in await rows.bare_rows(conn, tenant_id=tenant_id, ids=ids[offset:], payloads=payloads)
-                if not row.to_come_again
-            ]
+            ids = (await find_runs(conn, tenant_id=tenant_id, wanted=wanted, limit=offset + limit))[offset:]
+            found = await rows.bare_rows(conn, tenant_id=tenant_id, ids=ids)
+            found = [row for row in found if not row.to_come_again]
             await self._catalog.load_versions(conn, (row.version for row in found))
             workflow_runs = {row.id: row.version for row in found if row.step == RUN_STEP}
-            steps = await steps_of(conn, self._catalog, tenant_id=tenant_id, runs=workflow_runs, payloads=payloads)
-            of_steps = [step.row.id for entries in steps.values() for step in entries]
-            spawned = await rows.count_children(conn, tenant_id=tenant_id, ids=[*of_steps, *ids[offset:]])
+            steps = await steps_of(conn, self._catalog, tenant_id=tenant_id, runs=workflow_runs, payloads=False)
+            shown = [each for row in found for each in (row, *(step.row for step in steps.get(row.id, ())))]
+            spawned = await rows.count_children(conn, tenant_id=tenant_id, ids=[row.id for row in shown])
+            given: dict[str, tuple[bytes, bytes | None]] = {}
             if payloads:
-                found = await self._with_inputs_of_runs(conn, tenant_id, found)
-        return [
-            self._workflow_run(row, steps[row.id], spawned, payloads=payloads)
-            if row.step == RUN_STEP
-            else self._view(row, spawned)
-            for row in found
-        ]
+                # The input of a task is that of its run.
+                wanted_ids = [id_ for row in shown for id_ in (row.run_id or row.id, row.id)]
+                given = await rows.payloads(conn, tenant_id=tenant_id, ids=wanted_ids, max_bytes=_MAX_PAYLOADS)
 
-    async def _with_inputs_of_runs(self, conn: Conn, tenant_id: int, found: Sequence[RunRow]) -> list[RunRow]:
-        """The input of a task is that of its run."""
-        run_ids = {row.run_id for row in found if row.run_id is not None}
-        inputs = {}
-        if run_ids:
-            runs = await rows.bare_rows(conn, tenant_id=tenant_id, ids=sorted(run_ids), payloads=True)
-            inputs = {run.id: run.input for run in runs}
-        return [row if row.run_id is None else row._replace(input=inputs.get(row.run_id)) for row in found]
+        def view(row: RunRow) -> RunView:
+            full = self._with_payloads(row, given)
+            restricted = payloads and row.id not in given
+            if row.step != RUN_STEP:
+                return self._view(full, spawned, restricted=restricted)
+            tasks = [Step(step.name, self._with_payloads(step.row, given)) for step in steps[row.id]]
+            return self._view(
+                with_steps(full, [task.row for task in tasks]),
+                spawned,
+                output=named_outputs(ends_of(tasks)) if payloads and not restricted else None,
+                steps=tuple(view(step.row) for step in steps[row.id]),
+                restricted=restricted,
+            )
 
-    def _workflow_run(
-        self, row: RunRow, steps: Collection[Step], spawned: dict[str, int], *, payloads: bool
-    ) -> RunView:
-        return self._view(
-            with_steps(row, [step.row for step in steps]),
-            spawned,
-            output=named_outputs(ends_of(steps)) if payloads else None,
-            steps=tuple(self._view(step.row, spawned) for step in steps),
-        )
+        return [view(row) for row in found]
+
+    @staticmethod
+    def _with_payloads(row: RunRow, given: Mapping[str, tuple[bytes, bytes | None]]) -> RunRow:
+        nothing = (None, None)
+        return row._replace(input=given.get(row.run_id or row.id, nothing)[0], output=given.get(row.id, nothing)[1])
 
     def _view(
         self,
@@ -132,6 +131,7 @@ class RunViews:
         *,
         output: bytes | None = None,
         steps: tuple[RunView, ...] = (),
+        restricted: bool = False,
     ) -> RunView:
         kind = self._catalog.kind(row.version, row.step)
         return RunView(
@@ -156,6 +156,7 @@ class RunViews:
             error=row.error,
             spawned=spawned.get(row.id, 0),
             steps=steps,
+            restricted=restricted,
         )
 
     def _shape(self, whole: WholeRun, come_to_be: dict[int, str]) -> tuple[StepView, ...]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from treadle.model.ids import id_at, step_id
+from treadle.model.ids import step_id
 from treadle.model.states import EventKind, RunStatus
 from treadle.storage.load import statements
 from treadle.storage.outcome import with_steps
 from treadle.storage.rows import text_or_none
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     import asyncpg
@@ -20,27 +19,6 @@ if TYPE_CHECKING:
     from treadle.storage.database import Conn
 
 _SQL = statements("read")
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs are meant: those that match every part that is given.
-
-    Metadata pairs are alternatives, unless `all_metadata`. With `tasks`, the tasks of workflow runs are meant instead of
-    the workflow runs.
-    """
-
-    statuses: Collection[RunStatus] = ()
-    since: datetime | None = None
-    until: datetime | None = None
-    workflow_ids: Sequence[str] = ()
-    names: Sequence[str] = ()
-    metadata: Sequence[tuple[str, str]] = ()
-    all_metadata: bool = False
-    parent_id: str | None = None
-    worker_id: str | None = None
-    before: str | None = None
-    tasks: bool = False
 
 
 class RunRow(NamedTuple):
@@ -101,19 +79,6 @@ class LogRow(NamedTuple):
     metadata: str | None
 
 
-class ActiveRow(NamedTuple):
-    """A place where a run that has not ended waits or runs; of a workflow run, the place of one of its tasks.
-
-    `status` is a number of `RunStatus`.
-    """
-
-    task_id: str
-    run_id: str
-    status: int
-    version: int
-    of_workflow: bool
-
-
 class BegunRow(NamedTuple):
     """A task of a workflow run that runs or has ended."""
 
@@ -122,156 +87,6 @@ class BegunRow(NamedTuple):
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None
-
-
-async def find_any_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
-    """Ids of runs by filter, newest first, whatever their statuses; storage/find.py minds those."""
-    t = _terms(wanted)
-    rows = await conn.fetch(
-        _SQL["find_any_runs"],
-        tenant_id,
-        t.since,
-        t.until,
-        wanted.worker_id,
-        t.workflows,
-        t.names,
-        t.keys,
-        t.values,
-        wanted.parent_id,
-        limit,
-        wanted.tasks,
-        wanted.all_metadata,
-    )
-    return [str(row[0]) for row in rows]
-
-
-async def find_ended_runs(conn: Conn, *, tenant_id: int, wanted: RunFilter, limit: int) -> list[str]:
-    """As `find_any_runs`, for runs that have ended with one of the statuses."""
-    t = _terms(wanted)
-    rows = await conn.fetch(
-        _SQL["find_ended_runs"],
-        tenant_id,
-        t.since,
-        t.until,
-        wanted.worker_id,
-        t.workflows,
-        t.names,
-        t.keys,
-        t.values,
-        wanted.parent_id,
-        limit,
-        wanted.tasks,
-        wanted.all_metadata,
-        t.statuses,
-    )
-    return [str(row[0]) for row in rows]
-
-
-async def find_active(
-    conn: Conn, *, tenant_id: int, wanted: RunFilter, since: str | None, before: str | None, limit: int | None
-) -> list[ActiveRow]:
-    """Where runs wait or run that have not ended, the newest tasks first; of workflow runs, their tasks.
-
-    Args:
-        conn: a connection.
-        tenant_id: whose.
-        wanted: which runs; its times are not looked at.
-        since: the lowest id of a task.
-        before: all ids of tasks are below it.
-        limit: most rows; None for all.
-    """
-    t = _terms(wanted)
-    rows = await conn.fetch(
-        _SQL["find_active"],
-        tenant_id,
-        since,
-        before,
-        wanted.worker_id,
-        t.workflows,
-        t.names,
-        t.keys,
-        t.values,
-        wanted.parent_id,
-        limit,
-        wanted.tasks,
-        wanted.all_metadata,
-        t.statuses,
-    )
-    return [_active(row) for row in rows]
-
-
-async def find_waiting_steps(
-    conn: Conn,
-    *,
-    tenant_id: int,
-    wanted: RunFilter,
-    since: str | None,
-    before: str | None,
-    queue_ids: Sequence[int],
-    limit: int | None,
-) -> list[ActiveRow]:
-    """As `find_active`, for tasks of workflow runs that wait, in these queues or outside of any."""
-    t = _terms(wanted)
-    rows = await conn.fetch(
-        _SQL["find_waiting_steps"],
-        tenant_id,
-        since,
-        before,
-        queue_ids,
-        t.workflows,
-        t.names,
-        t.keys,
-        t.values,
-        wanted.parent_id,
-        limit,
-        wanted.all_metadata,
-    )
-    return [_active(row) for row in rows]
-
-
-def _active(row: asyncpg.Record) -> ActiveRow:
-    task_id, run_id, status, version, of_workflow = row
-    text = str(task_id)
-    return ActiveRow(text, text if run_id is None else str(run_id), status, version, of_workflow)
-
-
-class _Terms(NamedTuple):
-    """A filter as parameters."""
-
-    since: str | None
-    until: str | None
-    statuses: list[int]
-    workflows: list[str]
-    names: list[str]
-    keys: list[str]
-    values: list[str]
-
-
-def _terms(wanted: RunFilter) -> _Terms:
-    return _Terms(
-        first_id(wanted),
-        end_id(wanted),
-        [int(status) for status in wanted.statuses],
-        list(wanted.workflow_ids),
-        list(wanted.names),
-        [key for key, _ in wanted.metadata],
-        [value for _, value in wanted.metadata],
-    )
-
-
-def first_id(wanted: RunFilter) -> str | None:
-    """The lowest id that a filter's time allows."""
-    return None if wanted.since is None else id_at(wanted.since.timestamp())
-
-
-def end_id(wanted: RunFilter) -> str | None:
-    """The id below which a filter's time, or its page, allows any."""
-    return wanted.before or (None if wanted.until is None else id_at(wanted.until.timestamp()))
-
-
-async def workflow_queues(conn: Conn, *, tenant_id: int) -> list[int]:
-    """The queues in which tasks of a tenant's workflow runs wait."""
-    return [row[0] for row in await conn.fetch(_SQL["workflow_queues"], tenant_id)]
 
 
 async def run_rows(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[RunRow]:
@@ -334,6 +149,25 @@ async def steps_begun(conn: Conn, *, tenant_id: int, runs: dict[str, int]) -> di
         task_id = str(row[0])
         found.setdefault(run_of[task_id], []).append(BegunRow(task_id, RunStatus(row[1]), row[2], row[3], row[4]))
     return found
+
+
+async def payload_sizes(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> dict[str, int]:
+    """How many bytes of input and output runs and tasks have."""
+    return {str(row[0]): row[1] for row in await conn.fetch(_SQL["payload_sizes"], tenant_id, ids)}
+
+
+async def payloads(
+    conn: Conn, *, tenant_id: int, ids: Sequence[str], max_bytes: int
+) -> dict[str, tuple[bytes, bytes | None]]:
+    """Input and output of runs and tasks, those that stand first first, as long as they fit."""
+    sizes = await payload_sizes(conn, tenant_id=tenant_id, ids=ids)
+    chosen = []
+    for each in dict.fromkeys(ids):
+        max_bytes -= sizes.get(each, 0)
+        if max_bytes < 0:
+            break
+        chosen.append(each)
+    return {str(row[0]): (row[1], row[2]) for row in await conn.fetch(_SQL["payloads"], tenant_id, chosen)}
 
 
 async def ended_runs(conn: Conn, *, tenant_id: int, ids: Sequence[str]) -> list[EndedRow]:
