@@ -188,7 +188,7 @@ class RawWorker:
     async def _read(self) -> None:
         try:
             async for frame in self._call:
-                if frame.canary:
+                if frame.canary and not self._call.done():
                     heartbeat = worker_pb2.Heartbeat(canary=frame.canary)
                     await self.send(worker_pb2.WorkerFrame(heartbeat=heartbeat))
                 async with self._arrived:

@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.engine.harness import OTHER_TENANT, TENANT, Engine, completed, failed
+from treadle.bus.direct import DirectIntake
+from treadle.engine.commands import Trigger
 from treadle.model.errors import Unavailable
 from treadle.model.states import RunStatus
 from treadle.scheduler.loop import Loop
 from treadle.scheduler.seat import Seat
+from treadle.scheduler.timers import Timers
+from treadle.storage.database import Conn
 
 
 class Pair(Engine):
@@ -116,6 +120,26 @@ async def test_a_tenant_that_changes_hands_takes_its_queue_and_its_attempts_alon
     await theirs.report(again, completed=completed([(running, 1)]))
     assert again.keys == [(queued, 1)]
     assert worker.keys == [(running, 1)]
+
+
+async def test_a_run_that_is_stored_while_its_tenant_is_taken_over_is_not_overlooked(
+    mine: Pair, theirs: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the timers were read, and the hint of it before the tenant is owned."""
+    kind = await mine.workflow()
+    await mine.own()
+    run = mine.task(kind)
+    load = Timers.load
+
+    async def load_then_store(timers: Timers, conn: Conn) -> None:
+        await load(timers, conn)
+        await DirectIntake(mine.database, mine.clock)._store([Trigger([run], lambda _ids: None)])
+        theirs.loop.arrived(TENANT)
+
+    monkeypatch.setattr(Timers, "load", load_then_store)
+    await theirs.own(TENANT)
+    worker = await theirs.worker(kind)
+    assert worker.keys == [(run.task_id, 1)]
 
 
 async def test_workers_of_tenants_that_stay_keep_their_streams(mine: Pair) -> None:

@@ -15,6 +15,8 @@ from treadle.model.errors import Exhausted, TreadleError, Unavailable
 from treadle.storage.leases import hint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from treadle.runtime.clock import Clock
     from treadle.storage.database import Conn, Database
 
@@ -38,6 +40,8 @@ class DirectIntake:
         self._waiting: list[Trigger] = []
         self._rows = 0
         self._filled = asyncio.Event()
+        # Told of each tenant for which something was stored: this engine may own it by now.
+        self.on_stored: Callable[[int], None] = lambda _tenant_id: None
 
     def put(self, command: Trigger) -> None:
         """Add a trigger to the next commit.
@@ -79,6 +83,8 @@ class DirectIntake:
             for command in commands:
                 command.fail(error if isinstance(error, TreadleError) else Unavailable("engine", str(error)))
             return
+        for tenant_id in {task.kind.tenant_id for task in batch.created}:
+            self.on_stored(tenant_id)
         for answer in batch.after:
             answer()
 

@@ -355,6 +355,8 @@ class Loop:
     async def _load(self, tenant_ids: set[int]) -> None:
         memory = Memory(sorted(tenant_ids))
         await memory.load(self._catalog, self._seat.conn, self._clock.now())
+        # What was taken in elsewhere meanwhile may be told of by now, but was not there yet when the timers were read.
+        memory.timers.arrived(self._clock.now())
         self._memory = memory
 
     async def _reload(self, tenant_ids: set[int] | None = None) -> None:

@@ -113,6 +113,7 @@ class Parts:
             )
             # Its next commit, an empty one if need be, finds the database gone and brings it back.
             self.leases.on_unreachable = self.loop.look
+            self.direct.on_stored = self.loop.arrived
         self.audience.elsewhere = self.router.await_ends
         self.leases.on_change = self._owners_changed
         self.router.on_broken = self._link_broken
@@ -266,6 +267,8 @@ class Parts:
         if hint.missed:
             self.catalog.forget(None)
             self.leases.look()
+            if self.loop is not None:
+                self.loop.arrived()
 
     def _missed(self, workers: dict[str, int]) -> None:
         task = asyncio.create_task(self._watch_missed(workers))
