@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.databases import sibling
 from treadle.model.errors import Unavailable
-from treadle.storage.database import Database, connect, is_connection_problem
+from treadle.storage.database import Database, connect, is_connection_problem, unlock
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -129,3 +129,23 @@ async def test_a_database_that_does_not_answer_is_unavailable(database_url: str)
 )
 def test_what_can_pass_by_itself(error: BaseException, expected: bool) -> None:
     assert is_connection_problem(error) is expected
+
+
+async def test_a_connection_is_given_back_without_a_statement(database: Database) -> None:
+    async with database.connection() as other:
+        async with database.connection() as conn:
+            pid = conn.get_server_pid()
+            await conn.fetchval("SELECT 1 AS the_last_one")
+        last = await other.fetchval("SELECT query FROM pg_stat_activity WHERE pid = $1", pid)
+    assert last == "SELECT 1 AS the_last_one"
+
+
+async def test_a_lock_that_cannot_be_given_back_goes_with_its_connection(database: Database) -> None:
+    async with database.connection() as conn, database.connection() as other:
+        await conn.execute("SELECT pg_advisory_lock(7)")
+        await conn.execute("BEGIN")
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await conn.execute("SELECT 1 / 0")
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            await unlock(conn, 7)
+        await other.execute("SELECT pg_advisory_lock(7)")

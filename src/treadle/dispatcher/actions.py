@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from treadle.model.ids import step_id
-from treadle.wire.convert import hatchet_time
+from treadle.wire.convert import PARENT_RUN, hatchet_time
 from treadle.wire.gen.hatchet import dispatcher_pb2 as pb
 
 if TYPE_CHECKING:
@@ -43,12 +43,17 @@ def assigned_action(attempt: Attempt, tenant: str) -> pb.AssignedAction:
     if attempt.metadata:
         action.additional_metadata = attempt.metadata
     if attempt.parent_id is not None:
-        action.parent_workflow_run_id = attempt.parent_id
+        action.parent_workflow_run_id = _parent_run(attempt.metadata) or attempt.parent_id
         if attempt.child_index is not None:
             action.child_workflow_index = attempt.child_index
         if attempt.child_key:
             action.child_workflow_key = attempt.child_key
     return action
+
+
+def _parent_run(metadata: str | None) -> str | None:
+    """The run of a child's parent, which its metadata names: the parent itself may be one of the tasks of that run."""
+    return None if metadata is None else json.loads(metadata).get(PARENT_RUN)
 
 
 def contract_step_id(kind: TaskKind) -> str:

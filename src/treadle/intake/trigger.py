@@ -14,6 +14,7 @@ from treadle.model.errors import InvalidInput, NotFound, TreadleError, Unsupport
 from treadle.model.ids import canonical_id, new_id, time_of
 from treadle.model.payload import check_json, check_metadata
 from treadle.storage.trigger import parent_runs
+from treadle.wire.convert import PARENT_RUN
 from treadle.wire.gen.hatchet import workflows_pb2 as pb
 from treadle.wire.gen.hatchet.v1 import workflows_pb2 as v1
 from treadle.wire.gen.treadle.v1 import runs_pb2
@@ -75,7 +76,7 @@ class _Parent:
         found = self._metadata.get(metadata)
         if found is None:
             values = json.loads(metadata) if metadata else {}
-            values["hatchet__parent_workflow_run_id"] = self.run_id
+            values[PARENT_RUN] = self.run_id
             values["hatchet__parent_step_run_id"] = self.id
             found = self._metadata[metadata] = json.dumps(values)
         return found

@@ -49,6 +49,15 @@ def is_missing_table(error: BaseException) -> bool:
     return isinstance(error, asyncpg.UndefinedTableError)
 
 
+async def unlock(conn: Conn, number: int) -> None:
+    """Give back a lock of the session. A connection on which that cannot be done is closed, and the lock goes with it."""
+    try:
+        await conn.execute("SELECT pg_advisory_unlock($1)", number)
+    except BaseException:
+        conn.terminate()
+        raise
+
+
 async def connect(url: str, *, name: str) -> asyncpg.Connection[asyncpg.Record]:
     """Open one connection outside the pool.
 
@@ -70,6 +79,13 @@ async def connect(url: str, *, name: str) -> asyncpg.Connection[asyncpg.Record]:
         )
     except _CANNOT_CONNECT as problem:
         raise Unavailable("database", f"cannot connect: {problem}") from problem
+
+
+class _Connection(asyncpg.Connection):
+    """A connection of the pool. The engine's statements leave nothing on it, so giving it back costs no statement."""
+
+    def get_reset_query(self) -> str:
+        return ""
 
 
 class Database:
@@ -103,6 +119,7 @@ class Database:
                 max_cached_statement_lifetime=0,
                 command_timeout=_COMMAND_TIMEOUT,
                 server_settings={"application_name": "treadle", "jit": "off"},
+                connection_class=_Connection,
             )
         except _CANNOT_CONNECT as problem:
             raise Unavailable("database", f"cannot connect: {problem}") from problem

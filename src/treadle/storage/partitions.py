@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from treadle.model.ids import id_at
+from treadle.storage.database import unlock
 
 if TYPE_CHECKING:
     from treadle.storage.database import Conn
@@ -50,7 +51,7 @@ async def ensure_partitions(conn: Conn, *, today: date | None = None) -> list[st
                     f"ALTER TABLE treadle.{table} ATTACH PARTITION treadle.{name} FOR VALUES FROM ('{low}') TO ('{high}')"
                 )
     finally:
-        await conn.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+        await unlock(conn, _LOCK)
     return made
 
 

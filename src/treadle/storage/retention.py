@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from treadle.model.ids import id_at
+from treadle.storage.database import unlock
 from treadle.storage.load import statements
 from treadle.storage.partitions import BY_ID, BY_TIME, partition_name
 from treadle.storage.rows import only
@@ -146,14 +147,9 @@ async def _alone(conn: Conn) -> AsyncIterator[bool]:
         yield locked
     finally:
         if locked and not conn.is_closed():
-            await unlock_retention(conn)
+            await unlock(conn, LOCK)
 
 
 async def lock_retention(conn: Conn) -> bool:
     """Be the only one at it; False when somebody else is."""
     return bool(only(await conn.fetchrow(_SQL["lock_retention"], LOCK))["locked"])
-
-
-async def unlock_retention(conn: Conn) -> None:
-    """Let others at it."""
-    await conn.execute(_SQL["unlock_retention"], LOCK)

@@ -24,6 +24,9 @@ _MICROSECOND = timedelta(microseconds=1)
 _FIRST_US = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
+PARENT_RUN = "hatchet__parent_workflow_run_id"
+"""The key of a child's metadata that names the run of its parent."""
+
 HATCHET_STATUS: dict[RunStatus, workflows_pb2.RunStatus.ValueType] = {
     RunStatus.QUEUED: workflows_pb2.QUEUED,
     RunStatus.RUNNING: workflows_pb2.RUNNING,

@@ -41,6 +41,3 @@ DELETE FROM treadle.replayed WHERE task_id >= $1::uuid AND task_id < $2::uuid;
 -- name: lock_retention :one
 -- One engine at a time; false when another one is at it.
 SELECT pg_try_advisory_lock($1::bigint) AS locked;
-
--- name: unlock_retention :exec
-SELECT pg_advisory_unlock($1::bigint);
