@@ -55,7 +55,7 @@ gen: setup ## Generate the code of the wire from its .proto files
 bench: setup ## Measure throughput, as JSON
 	$(BIN)/treadle bench throughput --json
 
-bench-all: setup ## All figures of bench/RESULTS.md but the peers': a quarter of an hour (BENCH_SCALE=0.1: less)
+bench-all: setup ## All figures of bench/RESULTS.md but the peers': twenty minutes (BENCH_SCALE=0.1: less)
 	bench/run_all.sh
 
 soak: setup ## A million steps of the simulator; three engines, one killed every 10 s; the crash tests with new seeds
