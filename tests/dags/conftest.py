@@ -1,0 +1,3 @@
+from tests.engine.conftest import plain_tracebacks
+
+__all__ = ["plain_tracebacks"]
