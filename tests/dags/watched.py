@@ -70,7 +70,7 @@ class WatchedEngine(Engine):
     """An engine of the tests that reports to a watcher.
 
     Attributes:
-        problems: What went wrong in it, or in the watcher; an engine goes on after a failed commit, a test should not.
+        problems: What the watcher did not like.
         refused: How many commits have failed as planned.
     """
 
@@ -87,7 +87,7 @@ class WatchedEngine(Engine):
         return self.loop._ledger
 
     def raise_problems(self) -> None:
-        """Raise what went wrong, if anything."""
+        """Raise what the watcher did not like, if anything."""
         if self.problems:
             raise self.problems[0]
 
@@ -97,10 +97,10 @@ class WatchedEngine(Engine):
         mend = loop._mend
 
         async def mended(commands: list[Command], error: Exception) -> list[Command]:
-            if isinstance(error, PlannedFailure):
-                self.refused += 1
-            else:
-                self.problems.append(error)
+            if not isinstance(error, PlannedFailure):
+                # An engine would go on, and try again for as long as it takes. A test should not.
+                raise error
+            self.refused += 1
             return await mend(commands, error)
 
         loop._mend = mended  # type: ignore[method-assign]  # every failed commit goes through it
