@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,7 @@ class WatchedEngine(Engine):
         async def mended(commands: list[Command], error: Exception) -> list[Command]:
             if not isinstance(error, PlannedFailure):
                 # An engine would go on, and try again for as long as it takes. A test should not.
-                raise error
+                raise AssertionError(f"a commit has failed: {error!r}") from error
             self.refused += 1
             return await mend(commands, error)
 
@@ -140,5 +141,7 @@ async def watched_engine(url: str) -> AsyncIterator[WatchedEngine]:
         await engine.loop.open()
         yield engine
     finally:
+        if engine.loop._flight is not None:
+            await asyncio.wait({engine.loop._flight.task})
         await engine.loop.close()
         await engine.database.close()
