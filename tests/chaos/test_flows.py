@@ -62,7 +62,7 @@ async def test_workflow_runs_end_as_planned_whoever_is_killed(seed: int, tmp_pat
 
 
 async def _work_under_faults(cluster: Cluster, load: LoadClient, pusher: Pusher, random: Random) -> None:
-    killed = []
+    killed: list[str] = []
     async with asyncio.TaskGroup() as group:
         working = group.create_task(load.run())
         pushing = group.create_task(pusher.run(working))

@@ -11,10 +11,10 @@ import traceback
 
 import structlog
 
+from tests.dags.databases import still_schema
 from tests.dags.run import DAGS_OF_A_WORLD, play
 from tests.dags.world import Figures
-from tests.support.databases import database_name, new_database
-from treadle.storage.migrate import migrate
+from tests.support.databases import new_database
 from treadle.testing.postgres import TemporaryPostgres
 
 
@@ -35,12 +35,11 @@ def main() -> int:
     print(f"seed {arguments.seed}, {arguments.dags} workflow runs", flush=True)
     began = time.perf_counter()
     figures = Figures()
-    with TemporaryPostgres() as server, new_database(server.url) as empty:
-        asyncio.run(migrate(empty))
+    with TemporaryPostgres() as server, still_schema(server.url) as empty:
         while figures.dags < arguments.dags:
             # Each world has a seed of its own, so that a failure is reached again without what came before it.
             seed = arguments.seed + figures.dags // arguments.of_a_world
-            with new_database(server.url, template=database_name(empty)) as url:
+            with new_database(server.url, template=empty) as url:
                 try:
                     figures.add(asyncio.run(play(seed, url, dags=arguments.of_a_world)))
                 except Exception as problem:  # noqa: BLE001 - whatever it is, it is to be shown

@@ -79,8 +79,10 @@ class Troubles:
         """Some runs that were asked for, or steps of them: mostly those that a request can do something to."""
         rng = self._rng
         there = [story for story in self._world.stories if story.run_id]
+        going = [story for story in there if story.status is None]
+        chosen = going if going and not ended and rng.random() < 0.9 else there
         targets: list[Target] = []
-        for story in rng.sample(there, min(len(there), rng.choice((1, 2, 6)))):
+        for story in rng.sample(chosen, min(len(chosen), rng.choice((1, 3, 9)))):
             steps = [step for step in range(len(story.plan)) if (step in story.ended if ended else story.may_run(step))]
             if rng.random() < whole:
                 targets.append((story, None))

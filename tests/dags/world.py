@@ -81,7 +81,7 @@ class Mood:
         self.share = rng.choice((1.0, 0.8, 0.5))
         self.push = rng.choice((0.9, 0.5))
         self.slots = rng.choice((60, 300, 5000))
-        self.trouble = rng.choice((0.0, 0.5, 1.0, 1.0))
+        self.trouble = rng.choice((0.0, 0.5, 0.5, 1.0, 1.0, 1.0))
 
 
 class World(Watcher):
