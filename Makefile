@@ -15,6 +15,8 @@ ONCE ?=
 PYTEST ?=
 # `make soak SOAK="--seconds 600 --seed 7"` lasts longer, or repeats what a seed decides.
 SOAK ?=
+# `make soak DAGS="--dags 250 --seed 7"` repeats a world of workflow runs.
+DAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart dev test check gen bench bench-all soak clean
@@ -58,8 +60,9 @@ bench: setup ## Measure throughput, as JSON
 bench-all: setup ## All figures of bench/RESULTS.md but the peers': twenty minutes (BENCH_SCALE=0.1: less)
 	bench/run_all.sh
 
-soak: setup ## A million steps of the simulator; three engines, one killed every 10 s; the crash tests with new seeds
+soak: setup ## A million steps of the simulator; 50,000 random workflow runs; three engines, one killed every 10 s; the crash tests
 	$(BIN)/python -m tests.simulation --steps 1000000
+	$(BIN)/python -m tests.dags $(DAGS)
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m pytest -m chaos --timeout 0 $(PYTEST)
 

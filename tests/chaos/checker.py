@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import TypeVar
 
 from tests.chaos.effects import Mark
 from tests.chaos.history import History, StoredResult
@@ -11,6 +12,7 @@ from tests.chaos.plan import expected_value, planned_failures
 from treadle.model.states import EventKind, RunStatus
 
 Rule = Callable[[History], Iterator[str]]
+Judged = TypeVar("Judged")
 
 SHOWN_PER_RULE = 5
 
@@ -21,13 +23,19 @@ ENDS_RUN = {
     RunStatus.COMPLETED: EventKind.COMPLETED,
     RunStatus.FAILED: EventKind.FAILED,
     RunStatus.CANCELLED: EventKind.CANCELLED,
+    RunStatus.SKIPPED: EventKind.SKIPPED,
 }
 
 
 def check(history: History) -> list[str]:
     """All violations, a few of each rule."""
+    return violations(history, RULES)
+
+
+def violations(history: Judged, rules: Iterable[Callable[[Judged], Iterator[str]]]) -> list[str]:
+    """All violations of some rules, a few of each."""
     problems: list[str] = []
-    for rule in RULES:
+    for rule in rules:
         found = list(islice(rule(history), SHOWN_PER_RULE + 1))
         problems.extend(f"{rule.__name__}: {text}" for text in found[:SHOWN_PER_RULE])
         if len(found) > SHOWN_PER_RULE:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +32,11 @@ WHERE w.name = $1
 class Cluster:
     """An engine with its own database, and workers that write down what they do."""
 
-    def __init__(self, folder: Path, *, workers: int) -> None:
-        self.engine = EngineProcess(folder / "data")
+    def __init__(
+        self, folder: Path, *, workers: int, app: str = WORKER_APP, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.engine = EngineProcess(folder / "data", env=settings)
+        self._app = app
         self.effects_folder = folder / "effects"
         self._logs = folder
         self.wanted_workers = workers
@@ -110,7 +113,7 @@ class Cluster:
         environment = os.environ | self.client_env()
         environment[EFFECTS_FOLDER_VARIABLE] = str(self.effects_folder)
         name = f"chaos-{self._started}"
-        command = [sys.executable, "-m", "treadle.cli", "worker", WORKER_APP, "--name", name]
+        command = [sys.executable, "-m", "treadle.cli", "worker", self._app, "--name", name]
         with (self._logs / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, "--slots", str(SLOTS)],

@@ -34,15 +34,25 @@ UNCERTAIN = {
 class LoadClient:
     """Starts `wanted` acknowledged runs and reads the result of each, whatever happens to the engine meanwhile.
 
-    As fast as it can, or `rate` runs a second. The senders take turns at the `senders`, by default at `client` alone.
+    As fast as it can, or `rate` runs a second, `batch` in a call. The senders take turns at the `senders`, by default at
+    `client` alone.
     """
 
     def __init__(
-        self, client: RawClient, wanted: int, *, rate: float | None = None, senders: Sequence[RawClient] = ()
+        self,
+        client: RawClient,
+        wanted: int,
+        *,
+        task: str = TASK,
+        rate: float | None = None,
+        batch: int = BATCH,
+        senders: Sequence[RawClient] = (),
     ) -> None:
         self.log = ClientLog()
         self._client = client
+        self._task = task
         self._rate = rate
+        self._batch = batch
         self._senders = senders or [client]
         self._wanted = wanted
         self._next_number = 0
@@ -84,8 +94,8 @@ class LoadClient:
 
     async def _send_batches(self, client: RawClient, began: float) -> None:
         while self.acknowledged < self._wanted:
-            numbers = range(self._next_number, self._next_number + BATCH)
-            self._next_number += BATCH
+            numbers = range(self._next_number, self._next_number + self._batch)
+            self._next_number += self._batch
             if self._rate is not None:
                 due = began + numbers.start / self._rate
                 await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))
@@ -94,7 +104,7 @@ class LoadClient:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
 
     async def _send(self, client: RawClient, numbers: Sequence[int]) -> bool:
-        runs = [runs_pb2.NewRun(task=TASK, input=json.dumps({"number": n}).encode()) for n in numbers]
+        runs = [runs_pb2.NewRun(task=self._task, input=json.dumps({"number": n}).encode()) for n in numbers]
         try:
             response = await client.call(
                 "/treadle.v1.Runs/Start", runs_pb2.StartRequest(runs=runs), runs_pb2.StartResponse

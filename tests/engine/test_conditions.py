@@ -6,6 +6,7 @@ import pytest
 
 from tests.engine.flows import flow, run_to_the_end, step
 from tests.engine.harness import Engine
+from treadle.engine import conditions
 from treadle.engine.workflow import PAYLOAD_KEPT, Workflows
 from treadle.model.definition import (
     ConditionAction,
@@ -174,6 +175,16 @@ async def test_a_deadline_skips_what_waits_for_an_event(engine: Engine) -> None:
     await engine.push("go")
     assert made.delivered() == []
     assert await engine.count("condition") == 0
+
+
+async def test_sleeps_of_a_task_that_end_together_are_weighed_together_however_many_end(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditions, "CHUNK", 1)
+    made = await flow(engine, *(step(name, conditions=when(sleep(10), sleep(10, SKIP))) for name in "abc"))
+    run_id = await made.start()
+    await engine.pass_time(10)
+    assert await made.results(run_id) == {"a": SKIPPED, "b": SKIPPED, "c": SKIPPED}
 
 
 # -- events -----------------------------------------------------------------------------------------------------------

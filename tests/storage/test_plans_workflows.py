@@ -51,11 +51,12 @@ def test_rows_are_found_by_their_keys(filled: Filled, plan: str, name: str, coun
     check(filled.scans(lambda conn: BY_IDS[name](conn, ids), plan=plan), reads_at_most=20 * count)
 
 
-def test_take_due_sleeps(filled: Filled) -> None:
+@GENERIC
+def test_take_due_sleeps(filled: Filled, plan: str) -> None:
     def ask(conn: Conn) -> Awaitable[object]:
         return conditions.take_due_sleeps(conn, tenant_ids=[TENANT], now=moment(NOW + 500), limit=20)
 
-    check(filled.scans(ask), reads_at_most=100)
+    check(filled.scans(ask, plan=plan), reads_at_most=100)
 
 
 def test_next_sleep(filled: Filled) -> None:

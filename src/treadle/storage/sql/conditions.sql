@@ -5,13 +5,23 @@ FROM unnest($1::text::integer[], $2::text::uuid[]) WITH ORDINALITY AS k (tenant_
 JOIN treadle.condition c ON c.tenant_id = k.tenant_id AND c.task_id = k.id;
 
 -- name: take_due_sleeps :many
--- Sleeps that are over at $1, earliest first, at most $2: noted as met.
-UPDATE treadle.condition c SET met_at = $1::timestamptz
-FROM (SELECT tenant_id, task_id, place FROM treadle.condition
-      WHERE due_at <= $1::timestamptz AND met_at IS NULL AND tenant_id = ANY ($3::integer[])
-      ORDER BY due_at LIMIT $2::integer) d
-WHERE c.tenant_id = d.tenant_id AND c.task_id = d.task_id AND c.place = d.place
-RETURNING c.tenant_id, c.run_id, c.step, c.place;
+-- Sleeps that are over at $1, earliest first, at most about $2: noted as met. Those of one task come together, whatever
+-- the limit: which of its actions is taken depends on that. OFFSET has each task looked up by its key, and ctid each row
+-- found again, whatever the planner expects of their number; nobody else writes rows of these tenants.
+UPDATE treadle.condition SET met_at = $1::timestamptz
+WHERE ctid = ANY (ARRAY(
+    SELECT s.ctid
+    FROM (SELECT DISTINCT tenant_id, task_id
+          FROM (SELECT tenant_id, task_id FROM treadle.condition
+                WHERE due_at <= $1::timestamptz AND met_at IS NULL AND tenant_id = ANY ($3::integer[])
+                ORDER BY due_at LIMIT $2::integer) e) d
+    CROSS JOIN LATERAL (
+        SELECT c.ctid FROM treadle.condition c
+        WHERE c.tenant_id = d.tenant_id AND c.task_id = d.task_id AND c.due_at <= $1::timestamptz AND c.met_at IS NULL
+        OFFSET 0
+    ) s
+))
+RETURNING tenant_id, run_id, step, place;
 
 -- name: next_sleep :one
 -- When the earliest sleep of these tenants is over.
