@@ -98,7 +98,8 @@ class WatchedEngine(Engine):
         mend = loop._mend
 
         async def mended(commands: list[Command], error: Exception) -> list[Command]:
-            if not isinstance(error, PlannedFailure):
+            planned = isinstance(error, PlannedFailure)
+            if not planned:
                 # An engine would go on, and try again for as long as it takes. A test should not.
                 raise AssertionError(f"a commit has failed: {error!r}") from error
             self.refused += 1
