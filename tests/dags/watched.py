@@ -98,11 +98,11 @@ class WatchedEngine(Engine):
         mend = loop._mend
 
         async def mended(commands: list[Command], error: Exception) -> list[Command]:
-            if not isinstance(error, PlannedFailure):
-                # An engine would go on, and try again for as long as it takes. A test should not.
-                raise AssertionError(f"a commit has failed: {error!r}") from error
-            self.refused += 1
-            return await mend(commands, error)
+            if isinstance(error, PlannedFailure):
+                self.refused += 1
+                return await mend(commands, error)
+            # An engine would go on, and try again for as long as it takes. A test should not.
+            raise AssertionError(f"a commit has failed: {error!r}") from error
 
         loop._mend = mended  # type: ignore[method-assign]  # every failed commit goes through it
         return loop
