@@ -35,7 +35,7 @@ STARTED_SECONDS = 10.0
 BATCH = 20
 # Both of the first ones, in any order; then whatever chance says, as long as there is work.
 FIRST_FAULTS = ("engine", "worker")
-FAULTS = ("engine", "worker", "pause")
+FAULTS = ("engine", "engine", "worker", "pause")
 MORE_FAULTS = 6
 FAULT_PAUSE = (0.3, 1.5)
 ROUND_SECONDS = 120.0

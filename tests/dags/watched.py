@@ -98,12 +98,11 @@ class WatchedEngine(Engine):
         mend = loop._mend
 
         async def mended(commands: list[Command], error: Exception) -> list[Command]:
-            planned = isinstance(error, PlannedFailure)
-            if not planned:
-                # An engine would go on, and try again for as long as it takes. A test should not.
-                raise AssertionError(f"a commit has failed: {error!r}") from error
-            self.refused += 1
-            return await mend(commands, error)
+            if isinstance(error, PlannedFailure):
+                self.refused += 1
+                return await mend(commands, error)
+            # An engine would go on, and try again for as long as it takes. A test should not.
+            raise AssertionError(f"a commit has failed: {error!r}") from error
 
         loop._mend = mended  # type: ignore[method-assign]  # every failed commit goes through it
         return loop
