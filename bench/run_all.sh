@@ -8,12 +8,17 @@ python="${PYTHON:-$here/../.venv/bin/python}"
 out="$here/results"
 scale="${BENCH_SCALE:-1}"
 mkdir -p "$out"
+# BENCH_ONLY="throughput latency" measures these anew and leaves the other reports as they are.
+only="${BENCH_ONLY:-}"
+
+wanted() { [ -z "$only" ] || [[ " $only " == *" ${1%.round-*} "* ]]; }
 
 scaled() { awk -v n="$1" -v s="$scale" 'BEGIN { printf "%d", n * s < 1000 ? 1000 : n * s }'; }
 
 # NAME SECONDS-AT-MOST ARGUMENTS: a scenario that fails or takes too long is said so, and the others go on.
 measure() {
   local name=$1 limit=$2
+  wanted "$name" || return 0
   shift 2
   echo "$(date +%H:%M:%S) bench $*" >&2
   if timeout --kill-after=30 "$limit" "$python" -m treadle.cli bench "$@" --json >"$out/$name.json.new" 2>"$out/$name.log"; then
@@ -27,6 +32,7 @@ measure() {
 # NAME SECONDS-AT-MOST KEY ARGUMENTS: three rounds, of which the median by a figure is kept, with that figure of all.
 measure_thrice() {
   local name=$1 limit=$2 key=$3 round
+  wanted "$name" || return 0
   shift 3
   rm -f "$out/$name".round-*.json
   for round in 1 2 3; do measure "$name.round-$round" "$limit" "$@"; done

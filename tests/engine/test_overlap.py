@@ -1,6 +1,7 @@
 """What is prepared while the commit before it is being written is as complete as anything else."""
 
 import asyncio
+import random
 
 from tests.engine.flows import DIAMOND, flow, step
 from tests.engine.harness import Engine, completed
@@ -9,6 +10,9 @@ from tests.support.eventually import eventually
 from treadle.engine.workflow import PAYLOAD_KEPT, Workflows
 from treadle.model.states import RunStatus
 
+RACES = 1000
+COMMITS = 0.3
+"""How often a commit is begun after something was asked for."""
 LARGE = b'{"x":"' + b"y" * 5 * PAYLOAD_KEPT + b'"}'
 
 
@@ -73,6 +77,32 @@ async def test_an_event_that_overlaps_with_the_commit_in_which_its_task_begins_t
     await engine.settle()
     assert len(await asyncio.wait_for(pushed, 5)) == 1
     assert made.got(run_id, "b").triggers == '{"go":{"n":1}}'
+
+
+async def test_an_event_is_never_lost_though_it_races_with_the_commit_in_which_its_task_begins_to_wait(
+    engine: Engine,
+) -> None:
+    """A thousand times, each run with an event of its own: before, in and after that commit, and while it is written."""
+    chance = random.Random(RACES)
+    waits = when(event("go", scope="${input.n}", since=0))
+    made = await flow(engine, step("a"), step("b", "a", conditions=waits), slots=2 * RACES)
+    inputs = [b'{"n":"%d"}' % n for n in range(RACES)]
+    runs = [str(run_id) for run_id in await engine.trigger(*(engine.task(made.kind, payload=text) for text in inputs))]
+    asked = [(n, kind) for n in range(RACES) for kind in ("ends", "push")]
+    # Both of a run come close together, in either order.
+    asked.sort(key=lambda entry: entry[0] + chance.uniform(0, 4))
+    pushed = []
+    for n, kind in asked:
+        if kind == "ends":
+            engine.ask_report(made.worker, completed=made.done(runs[n], "a"))
+        else:
+            pushed.append(engine.ask_push("go", b'{"n":%d}' % n, scope=str(n)))
+        if chance.random() < COMMITS:
+            await begin(engine)
+    await engine.settle()
+    assert all(future.done() for future in pushed)
+    got = {item.run_id: item.triggers for item in made.worker.got if item.name == "b"}
+    assert got == {run_id: f'{{"go":{{"n":{n}}}}}' for n, run_id in enumerate(runs)}
 
 
 async def test_a_commit_that_fails_takes_the_one_prepared_after_it_along_and_both_are_made_up_for(
